@@ -1,0 +1,27 @@
+# Two commands for a newcomer: `make demo` and `make test`. Both set up .venv first when it is missing.
+PYTHON ?= python3.11
+BIN := .venv/bin
+
+.PHONY: install demo test check bench
+
+install: .venv/installed
+
+# PyTorch, Blender and the rest: about 6 GB and a few minutes.
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[render,dev]'
+	touch $@
+
+demo: install
+	$(BIN)/simpath demo
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: check
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+bench: install
+	for b in benchmarks/[a-z]*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done

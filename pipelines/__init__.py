@@ -1,0 +1,1 @@
+"""Artifact store, Dask flow, command line and report: what ties the stages together."""

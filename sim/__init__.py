@@ -1,0 +1,1 @@
+"""Blender stage: simulation parameters in, WebDataset shards out."""

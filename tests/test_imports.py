@@ -1,0 +1,63 @@
+"""The import arrows of the packages, checked on the syntax trees (nothing is imported here)."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MAY_IMPORT = {
+    "sim": set(),
+    "pretrain": {"sim"},
+    "transfer": {"pretrain", "sim"},
+    "controller": {"sim"},
+    "pipelines": {"sim", "pretrain", "transfer", "controller"},
+}
+FILES = [path for package in MAY_IMPORT for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def imported_modules(path: Path) -> set[str]:
+    modules = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            modules.add(node.module or "")
+    return modules
+
+
+def test_there_are_files_to_check() -> None:
+    assert len(FILES) >= 20
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_follow_the_arrows(path: Path) -> None:
+    relative = path.relative_to(ROOT)
+    package = relative.parts[0]
+    roots = {module.split(".")[0] for module in imported_modules(path)}
+    forbidden = set(MAY_IMPORT) - MAY_IMPORT[package] - {package}
+    assert not roots & forbidden, f"{package} may import only {sorted(MAY_IMPORT[package])}"
+    if not str(relative).startswith("sim/blender/"):
+        assert not roots & {"bpy", "blenderproc", "mathutils"}, "only sim/blender imports Blender"
+    if str(relative) != "pipelines/cluster.py":
+        assert not roots & {"dask", "distributed", "dask_jobqueue"}, "only pipelines/cluster.py imports Dask"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_module_is_a_junk_drawer(path: Path) -> None:
+    assert path.stem not in {"utils", "util", "common", "helpers", "base", "misc"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_randomness_comes_through_an_argument(path: Path) -> None:
+    """No module-level or argument-free generator, no global seeding of numpy or random."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        name = ast.unparse(node.func)
+        if name.endswith(("default_rng", "random.RandomState", "random.Random")):
+            assert node.args or node.keywords, f"{path}:{node.lineno}: {name}() without a seed"
+        assert not name.startswith(("np.random.seed", "numpy.random.seed")), f"{path}:{node.lineno}: {name}"

@@ -1,0 +1,1 @@
+"""Transfer stage: a backbone and a downstream task in, scores out."""

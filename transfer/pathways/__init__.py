@@ -1,0 +1,1 @@
+"""Adaptive computation on one gated ResNet: SpotTune and BlockDrop."""
