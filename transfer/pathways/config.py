@@ -1,0 +1,227 @@
+"""Configurations of the pathway methods, one frozen dataclass per method, and their names on the command line.
+
+No torch here: the command line shows these without waiting for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathwayConfig:
+    """What every trained method has in common: SGD with momentum and a multi-step schedule on cross-entropy."""
+
+    size: int = 224
+    """Image side in pixels (short side resized to size * 8/7, centre crop in evaluation)."""
+    epochs: int = 40
+    batch_size: int = 32
+    learning_rates: tuple[float, ...] = (0.01, 0.003)
+    """Candidates; the one with the best validation accuracy trains the final networks."""
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    """Shares of the epochs after which the learning rate falls to a tenth."""
+    augment: Literal["none", "crop", "crop_flip"] = "crop"
+    """Training view: the centre crop, a random crop, or a random crop with a horizontal flip."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: autocast of the forward pass, weights stay fp32."""
+    freeze_bn: bool = False
+    """Keep every batch norm of the pre-trained network as it came: statistics, scale and shift."""
+    freeze_stem: bool = False
+    """Keep the layers before the first block as they came."""
+    validation: float = 0.3
+    """Share of the training images held out for choosing hyper-parameters, where the task brings no val part."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One final network per seed (head, policy network, order and views of the images)."""
+
+    def __post_init__(self) -> None:
+        if self.size < 8:
+            raise ValueError(f"size is {self.size}; allowed: at least 8 pixels")
+        if self.epochs < 1 or self.batch_size < 2:
+            raise ValueError(f"epochs is {self.epochs}, batch_size {self.batch_size}; allowed: >= 1 and >= 2")
+        if not self.learning_rates or min(self.learning_rates) <= 0:
+            raise ValueError(f"learning_rates is {self.learning_rates}; allowed: at least one, all positive")
+        if not 0 < self.validation < 1:
+            raise ValueError(f"validation is {self.validation}; allowed: between 0 and 1")
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds is {self.seeds}; allowed: at least one, each once")
+        if any(not 0 < share < 1 for share in self.milestones):
+            raise ValueError(f"milestones is {self.milestones}; allowed: shares between 0 and 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureExtractorConfig(PathwayConfig):
+    """The pre-trained network stays as it is; only a linear classifier is fitted."""
+
+    l2_penalties: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+    """Candidates of the classifier's regularisation on standardised features; the validation part chooses."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StandardConfig(PathwayConfig):
+    """Standard fine-tuning of the whole network, or of its last blocks only."""
+
+    last_blocks: int | None = None
+    """Train only the last k residual blocks and the classifier; None trains everything."""
+    l2_sp: float = 0.0
+    """Weight of the pull towards the pre-trained weights (L2-SP); 0 switches it off."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.last_blocks is not None and self.last_blocks < 1:
+            raise ValueError(f"last_blocks is {self.last_blocks}; allowed: at least 1, or none for all")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Last1Config(StandardConfig):
+    """Fine-tuning of the last residual block and the classifier."""
+
+    last_blocks: int | None = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Last2Config(StandardConfig):
+    """Fine-tuning of the last two residual blocks and the classifier."""
+
+    last_blocks: int | None = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Last3Config(StandardConfig):
+    """Fine-tuning of the last three residual blocks and the classifier."""
+
+    last_blocks: int | None = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class L2SPConfig(StandardConfig):
+    """Fine-tuning with a pull of every pre-trained weight towards where it started."""
+
+    l2_sp: float = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class StochasticConfig(PathwayConfig):
+    """A random half of the blocks is fine-tuned, the others stay frozen; drawn once per seed."""
+
+    tuned_share: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpotTuneConfig(PathwayConfig):
+    """Per image and block a choice between the frozen and the fine-tuned copy (Guo et al., CVPR 2019)."""
+
+    policy_learning_rate: float = 0.1
+    """Of the policy network, as a multiple of the main learning rate (Decathlon 0.01 to 0.1; five data sets 1e-4 to 1e-2)."""
+    policy_weight_decay: float = 1e-3
+    policy_shrink: int = 2
+    """The policy network sees the image average-pooled by this factor."""
+    policy_pretrained: bool = True
+    """Start the policy network from the first block of each stage of the backbone (else random weights)."""
+    tau: float = 5.0
+    """Gumbel temperature, constant."""
+    sample_at_eval: bool = False
+    """Draw the decisions in evaluation too, as the original does; else the likelier way is taken."""
+    global_k: int | None = None
+    """Share one set of k fine-tuned blocks among all images (Global-k); none leaves the choice to every image."""
+    global_k_weight: float = 1.0
+    """lambda 1, of (sum over blocks of the share of tuned images - k) squared."""
+    global_k_entropy: float = 0.1
+    """lambda 2, of -sum m log m, which drives each block's share to 0 or 1."""
+    lr_bug_compat: bool = False
+    """The original's schedule: a tenth from the first milestone on, the later ones never take effect."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tau <= 0 or self.policy_shrink < 1:
+            raise ValueError(f"tau is {self.tau}, policy_shrink {self.policy_shrink}; allowed: > 0 and >= 1")
+        if self.global_k is not None and self.global_k < 0:
+            raise ValueError(f"global_k is {self.global_k}; allowed: 0 or more, or none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlobalKConfig(SpotTuneConfig):
+    """SpotTune with one shared set of three fine-tuned blocks (Global-k)."""
+
+    global_k: int | None = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomPolicyConfig(SpotTuneConfig):
+    """SpotTune's two copies of each block, with a coin toss per image and block instead of a policy network."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockDropConfig(PathwayConfig):
+    """A fine-tuned network, then a policy that drops its blocks per image (Wu, Nagarajan et al., CVPR 2018)."""
+
+    curriculum_epochs: int = 60
+    """Policy alone, network frozen; one more block from the end is opened to the policy each epoch."""
+    curriculum_learning_rate: float = 1e-3
+    joint_epochs: int = 20
+    joint_learning_rate: float = 1e-4
+    penalties: tuple[float, ...] = (1.0, 2.0, 5.0, 10.0)
+    """Candidates of gamma, the punishment of a wrong answer (published: 1 to 10)."""
+    tolerance: float = 1.0
+    """Points of validation accuracy that may be lost for fewer FLOPs when a penalty is chosen."""
+    explore: float = 0.8
+    """a of q = a s + (1 - a)(1 - s): the keep probability stays within 1 - a and a while training."""
+    entropy_weight: float = 0.1
+    entropy: Literal["bernoulli", "one_sided"] = "bernoulli"
+    """`one_sided` is the original's -q log q over all blocks; `bernoulli` has both terms and obeys the curriculum."""
+    policy_shrink: int = 2
+    """The policy network sees the image average-pooled by this factor (published for ImageNet: 2; CIFAR: 1)."""
+    policy_pretrained: bool = True
+    """Start the policy network from the first block of each stage of the backbone (else random weights)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0.5 < self.explore <= 1:
+            raise ValueError(f"explore is {self.explore}; allowed: above 0.5, at most 1")
+        if not self.penalties or min(self.penalties) < 0:
+            raise ValueError(f"penalties is {self.penalties}; allowed: at least one, none negative")
+        if self.curriculum_epochs < 1 or self.joint_epochs < 0:
+            raise ValueError(
+                f"curriculum_epochs is {self.curriculum_epochs}, joint_epochs {self.joint_epochs}; "
+                "allowed: >= 1 and >= 0"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LesionConfig(PathwayConfig):
+    """Blocks deleted and shuffled at test time, a ResNet against a plain net of the same layers (Veit et al., 2016)."""
+
+    arch: Literal["cifar_resnet20", "cifar_resnet32", "cifar_resnet110"] = "cifar_resnet32"
+    """Trained from random weights on the task, once with and once without shortcuts."""
+    size: int = 32
+    epochs: int = 100
+    batch_size: int = 64
+    learning_rates: tuple[float, ...] = (0.1, 0.03)
+    draws: int = 20
+    """Random sets of blocks and random shuffles per number of blocks."""
+
+
+METHODS: dict[str, type[PathwayConfig]] = {
+    "feature_extractor": FeatureExtractorConfig,
+    "standard": StandardConfig,
+    "last1": Last1Config,
+    "last2": Last2Config,
+    "last3": Last3Config,
+    "l2sp": L2SPConfig,
+    "stochastic": StochasticConfig,
+    "random_policy": RandomPolicyConfig,
+    "spottune": SpotTuneConfig,
+    "spottune_global": GlobalKConfig,
+    "blockdrop": BlockDropConfig,
+    "lesion": LesionConfig,
+}
+
+
+def method_name(config: PathwayConfig) -> str:
+    """The name of the config's method on the command line."""
+    for name, kind in METHODS.items():
+        if type(config) is kind:
+            return name
+    raise ValueError(f"{type(config).__name__} belongs to no method; allowed: {', '.join(METHODS)}")
