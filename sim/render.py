@@ -1,0 +1,310 @@
+"""Scenes in, pictures out: drives one persistent Blender child process and survives what happens to it.
+
+The child (sim/blender/worker.py) is kept across shards. When it crashes, hangs or grows past its memory limit it is
+replaced, and the images that it had not delivered are sent again; an image that kills Blender every time is named in
+`ScenesFailed` after all others are done.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import numpy as np
+
+from sim.scene import SceneSpec
+from sim.wire import Device, RenderSettings, pack_line, spec_to_json, split_frame
+
+if TYPE_CHECKING:
+    from sim.assets import AssetCatalog, ModelAsset
+
+STARTUP_TIMEOUT_S = 120.0
+GPU_STARTUP_TIMEOUT_S = 1200.0
+"""The wheel has no kernels for A100 to H200: Cycles compiles them before the first image (cached per node)."""
+IN_FLIGHT = 3
+"""Scenes that the child has in hand, so that it never waits for the parent."""
+
+
+@dataclass(frozen=True)
+class SceneFailure:
+    index: int
+    model: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"image {self.index} (model {self.model}): {self.reason}"
+
+
+class RenderError(RuntimeError):
+    """Blender cannot work here at all; one line that says why."""
+
+
+class ScenesFailed(RuntimeError):
+    """Some scenes could not be rendered; all others were. `failures` names them."""
+
+    def __init__(self, failures: list[SceneFailure]) -> None:
+        super().__init__(f"{len(failures)} scene(s) failed, first: {failures[0]}")
+        self.failures = failures
+
+
+class Renderer(Protocol):
+    """Renders scenes; pictures may come in another order than the scenes went in."""
+
+    @property
+    def version(self) -> str:
+        """What made the pixels, for the data card: program and version."""
+
+    def render(self, specs: Iterable[SceneSpec]) -> Iterator[tuple[SceneSpec, np.ndarray]]:
+        """Yield (spec, uint8 (H, W, 3)). Raises ScenesFailed at the end if scenes are missing."""
+
+
+class _ChildLost(Exception):
+    """The child ended or was ended; the argument says how."""
+
+
+class BlenderRenderer:
+    """A Blender child process with everything needed to replace it. Use as a context manager.
+
+    Args:
+        catalog: resolves the model and HDRI names of the scenes.
+        settings: size, samples and the like.
+        device: cpu, or a GPU kind; a GPU that is not there is a RenderError, never a silent CPU.
+        threads: CPU threads of the child.
+        gpu: which GPU the child sees; None: all.
+        timeout_s: longest time without an image before the child is killed.
+        memory_limit_mb: resident size past which the child is replaced between two images.
+        retries: how many times an image that was lost with its child is tried again.
+        log: file that collects what Blender prints; None: a temporary file.
+        pass_fds: file descriptors that the child inherits, such as the lock of the artifact that it writes.
+    """
+
+    def __init__(
+        self,
+        catalog: AssetCatalog,
+        settings: RenderSettings,
+        *,
+        device: Device = "cpu",
+        threads: int = 1,
+        gpu: int | None = None,
+        timeout_s: float = 120.0,
+        memory_limit_mb: int = 4096,
+        retries: int = 2,
+        log: Path | None = None,
+        pass_fds: tuple[int, ...] = (),
+    ) -> None:
+        if threads < 1:
+            raise ValueError(f"threads is {threads}; allowed: 1 or more")
+        self._models = {asset.id: asset for name in catalog.classes for asset in catalog.models(name, "all")}
+        self._hdris = {asset.name: asset.path for asset in catalog.hdris}
+        self._job = {"settings": vars(settings).copy(), "threads": threads, "device": device}
+        self._device = device
+        self._gpu = gpu
+        self._timeout_s = timeout_s
+        self._memory_limit_mb = memory_limit_mb
+        self._retries = retries
+        self._log_path = log
+        self._pass_fds = pass_fds
+        self._child: _Child | None = None
+        self._version = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._child is not None:
+            self._child.stop()
+            self._child = None
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the child, None while there is none."""
+        return None if self._child is None else self._child.process.pid
+
+    @property
+    def version(self) -> str:
+        """Version of the bpy wheel; starts the child if there is none yet."""
+        if not self._version:
+            self._start()
+        return self._version
+
+    def render(self, specs: Iterable[SceneSpec]) -> Iterator[tuple[SceneSpec, np.ndarray]]:
+        """Yield (spec, pixels uint8 (H, W, 3)) in the order of `specs`.
+
+        Raises:
+            RenderError: Blender cannot start here.
+            ScenesFailed: after all other images, if some failed for good.
+        """
+        source = iter(specs)
+        waiting: deque[SceneSpec] = deque()  # sent to the child, oldest first
+        again: deque[SceneSpec] = deque()  # lost with a child, to be sent before anything else
+        losses: dict[int, int] = {}
+        failures: list[SceneFailure] = []
+        while True:
+            try:
+                child = self._start()
+                while len(waiting) < IN_FLIGHT and not child.retiring:
+                    spec = again.popleft() if again else next(source, None)
+                    if spec is None:
+                        break
+                    waiting.append(spec)
+                    child.send(self._request(spec))
+                if not waiting:
+                    if not child.retiring:
+                        break
+                    self.close()
+                    continue
+                head, payload = child.receive(self._timeout_s)
+            except _ChildLost as lost:
+                self.close()
+                if waiting:  # the child works in order, so the oldest scene is the one that it died of
+                    guilty = waiting.popleft()
+                    losses[guilty.index] = losses.get(guilty.index, 0) + 1
+                    if losses[guilty.index] > self._retries:
+                        failures.append(SceneFailure(guilty.index, guilty.model, str(lost)))
+                    else:
+                        waiting.appendleft(guilty)
+                    again.extendleft(reversed(waiting))
+                    waiting.clear()
+                continue
+            spec = waiting.popleft()
+            if head["kind"] == "failed":
+                failures.append(SceneFailure(spec.index, spec.model, head["message"]))
+                continue
+            assert head["index"] == spec.index, f"asked for image {spec.index}, got {head['index']}"
+            child.retiring = child.retiring or head["rss_mb"] > self._memory_limit_mb
+            yield spec, np.frombuffer(payload, np.uint8).reshape(head["shape"])
+        if failures:
+            raise ScenesFailed(failures)
+
+    def _request(self, spec: SceneSpec) -> dict[str, Any]:
+        if spec.model not in self._models:
+            raise ValueError(f"scene {spec.index} names model {spec.model!r}, which is not in the catalogue")
+        if spec.hdri not in self._hdris:
+            raise ValueError(f"scene {spec.index} names HDRI {spec.hdri!r}, which is not in the catalogue")
+        path = self._hdris[spec.hdri]
+        return {
+            "spec": spec_to_json(spec),
+            "model": model_source(self._models[spec.model]),
+            "hdri": None if path is None else str(path),
+        }
+
+    def _start(self) -> _Child:
+        if self._child is None:
+            child = _Child(self._log_path, self._gpu, self._pass_fds, self._job["threads"])
+            timeout = STARTUP_TIMEOUT_S if self._device == "cpu" else GPU_STARTUP_TIMEOUT_S
+            try:
+                child.send({**self._job, "folder": child.folder})
+                head, _ = child.receive(timeout)
+            except _ChildLost as lost:
+                child.stop()
+                raise RenderError(f"Blender did not start: {lost}") from None
+            except BaseException:
+                child.stop()
+                raise
+            self._version = head["bpy"]
+            self._child = child
+        return self._child
+
+
+def model_source(asset: ModelAsset) -> dict[str, Any]:
+    """How the child gets the mesh of a model: made from numbers, or read from a normalised file."""
+    from sim.assets import ProceduralModel
+
+    source = asset.source
+    if isinstance(source, ProceduralModel):
+        return {
+            "kind": "procedural",
+            "seed": source.seed,
+            "class_name": source.class_name,
+            "index": source.index,
+        }
+    return {"kind": "file", "path": str(source.path)}
+
+
+class _Child:
+    """One Blender process: start it, send lines, receive frames, end it."""
+
+    def __init__(self, log: Path | None, gpu: int | None, pass_fds: tuple[int, ...], threads: int) -> None:
+        root = str(Path(__file__).parents[1])
+        environment = dict(os.environ)
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
+        # Dask sets this to 1 for its children; Blender's denoiser and OpenMP follow it.
+        environment["OMP_NUM_THREADS"] = str(threads)
+        if gpu is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = environment["HIP_VISIBLE_DEVICES"] = str(gpu)
+        # In memory where there is such a place: Blender hands each picture over through a file in it. It also is an
+        # empty home for Blender's user files, so that neither preferences nor start-up scripts change a picture.
+        shared = Path("/dev/shm")
+        self.folder = tempfile.mkdtemp(prefix="simpath-", dir=shared if os.access(shared, os.W_OK) else None)
+        environment["BLENDER_USER_RESOURCES"] = self.folder
+        self._log_path = log or Path(self.folder) / "blender.log"
+        self._buffer = bytearray()
+        self.retiring = False
+        """Takes no further scenes and is ended when it has delivered what it was sent."""
+        with self._log_path.open("ab") as log_file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "sim.blender.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log_file,
+                env=environment,
+                pass_fds=pass_fds,
+                bufsize=0,
+            )
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self._stdin, self._stdout = self.process.stdin, self.process.stdout
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._stdout, selectors.EVENT_READ)
+
+    def send(self, message: dict[str, Any]) -> None:
+        data = memoryview(pack_line(message))
+        try:
+            while data:
+                data = data[self._stdin.write(data) :]
+        except BrokenPipeError:
+            raise _ChildLost(self._death()) from None
+
+    def receive(self, timeout_s: float) -> tuple[dict[str, Any], bytes]:
+        """The next frame. Raises _ChildLost after a crash or `timeout_s` without one, RenderError if Blender gave up."""
+        deadline = time.monotonic() + timeout_s
+        while (frame := split_frame(self._buffer)) is None:
+            if not self._selector.select(max(0.0, deadline - time.monotonic())):
+                raise _ChildLost(f"no image within {timeout_s:g} s")
+            chunk = os.read(self._stdout.fileno(), 1 << 20)
+            if not chunk:
+                raise _ChildLost(self._death())
+            self._buffer += chunk
+        if frame[0]["kind"] == "fatal":
+            raise RenderError(frame[0]["message"])
+        return frame
+
+    def stop(self) -> None:
+        """End the process at once; everything that it delivered is safe already."""
+        self._selector.close()
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self._stdin, self._stdout):
+            pipe.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _death(self) -> str:
+        status = self.process.wait()
+        how = f"signal {-status}" if status < 0 else f"exit status {status}"
+        lines = self._log_path.read_text(errors="replace").strip().splitlines()
+        return f"Blender ended with {how}" + (f" ({lines[-1][:200]})" if lines else "")
