@@ -1,0 +1,160 @@
+"""Figures of the report: a `Summary` and its training logs in, charts with their alternative texts out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from pipelines import charts, wording
+from pipelines.summary import Setting, Summary, Trial
+from sim.params import parameter_levels
+
+STYLE = {  # colour and shape of every method in the dot chart
+    "random weights": (7, "ring"),
+    "random": (1, "square"),
+    "all_off": (3, "triangle"),
+    "all_on": (2, "diamond"),
+    "best_fixed": (4, "square"),
+    "chosen": (0, "dot"),
+}
+ORIGINS = {
+    "all_off": (3, "triangle", "all off"),
+    "all_on": (2, "diamond", "all on"),
+    "asked": (1, "square", "asked for"),
+}
+
+
+def score_chart(summary: Summary, width: float) -> Markup | None:
+    """Scores with intervals, one group of dots per task; None where nothing was scored."""
+    groups: list[tuple[str, list[charts.Dot]]] = []
+    for task in summary.scored_tasks():
+        dots = []
+        for method in wording.method_names(summary):
+            row = summary.score(task, method)
+            if row is not None and row.score is not None:
+                color, shape = STYLE.get(method, (5, "dot"))
+                label = wording.METHODS.get(method, method)
+                dots.append(charts.Dot(label, row.score, row.ci95, color, shape, strong=method == "chosen"))
+        if dots:
+            groups.append((task, dots))
+    if not groups:
+        return None
+    said = [
+        f"{task}: {', '.join(f'{dot.label} {wording.number(dot.value)}' for dot in dots)}"
+        for task, dots in groups
+    ]
+    alt = f"Chart of test scores in percent with 95 % intervals, larger is better. {'; '.join(said)}."
+    return charts.dot_chart("Test score by task and method", "%", groups, width=width, alt=alt)
+
+
+def reward_charts(summary: Summary) -> list[Markup]:
+    """One chart per task: the reward of every trial in order of evaluation, the chosen setting ringed."""
+    by_task: dict[str, list[Trial]] = {}
+    for trial in sorted(summary.trials, key=lambda trial: trial.order):
+        if trial.reward is not None:
+            by_task.setdefault(trial.task, []).append(trial)
+    drawn = []
+    for task, trials in by_task.items():
+        points = []
+        for trial in trials:
+            color, shape, _ = ORIGINS.get(trial.origin, (1, "square", ""))
+            name = summary.setting_name(trial.setting)
+            ringed = summary.chosen.get(task) == trial.setting
+            points.append(charts.Point(trial.order + 1, trial.reward or 0.0, name, color, shape, ringed))
+        listed = ", ".join(f"{point.label} {wording.number(point.y)}" for point in points[:40])
+        alt = (
+            f"Reward in percent on {task} in order of evaluation: {listed}{' …' if len(points) > 40 else ''}."
+        )
+        alt += "".join(
+            f" Chosen: {point.label}." for point in [point for point in points if point.ringed][:1]
+        )
+        drawn.append(charts.point_chart(task, "order of evaluation", "reward (%)", points, alt=alt))
+    return drawn
+
+
+def heat_map(summary: Summary) -> dict[str, Any] | None:
+    """P(parameter is not at its first, "off" level) by task, each with all its levels in words."""
+    if not summary.probabilities:
+        return None
+    known = parameter_levels()
+    present = dict.fromkeys(name for row in summary.probabilities.values() for name in row)
+    names = [name for name in known if name in present] + [name for name in present if name not in known]
+    rows = []
+    for task, row in summary.probabilities.items():
+        cells: list[tuple[float, str] | None] = []
+        for name in names:
+            levels = {level: p for level, p in row.get(name, {}).items() if p is not None}
+            off = known[name][0] if name in known else next(iter(levels), "")
+            said = ", ".join(f"{level} {wording.number(100 * p, 0)} %" for level, p in levels.items())
+            on = sum(p for level, p in levels.items() if level != off)
+            cells.append((min(1.0, max(0.0, on)), said) if levels else None)
+        rows.append((task, cells))
+    return {"names": [name.replace("_", " ") for name in names], "rows": rows}
+
+
+def training_curves(summary: Summary, run_dir: Path) -> tuple[list[Markup], list[str]]:
+    """Charts of loss and training accuracy, one line per setting; and what cannot be shown."""
+    problems: list[str] = []
+    logs: dict[str, list[dict[str, Any]]] = {}
+    for setting in summary.settings:
+        try:
+            logs[setting.id] = read_metrics(run_dir, setting)
+        except ValueError as error:
+            problems.append(f"{setting.name}: {error}")
+    if not logs:
+        return [], problems
+    colored = {
+        setting.id: index
+        for index, setting in enumerate(s for s in summary.important_settings() if s.id in logs)
+    }
+    names = {setting.id: setting.name for setting in summary.settings}
+    drawn = []
+    for key, title, unit, percent in (
+        ("loss", "Training loss", "cross-entropy (nats)", False),
+        ("accuracy", "Accuracy on the synthetic training images", "accuracy (%)", True),
+    ):
+        lines = []
+        for name, log in logs.items():
+            color = colored[name] if colored[name] < charts.COLORS else None
+            lines.append(
+                charts.Line(names[name], [row["epoch"] for row in log], [row[key] for row in log], color)
+            )
+        last = [(line.label, next((y for y in reversed(line.ys) if y is not None), None)) for line in lines]
+        listed = ", ".join(f"{label} {wording.number(y, 2)}" for label, y in last[:40] if y is not None)
+        alt = f"{title} by epoch, one line per parameter setting. At the end: {listed}."
+        drawn.append(charts.line_chart(title, "epoch", unit, lines, alt=alt, percent=percent))
+    return drawn, problems
+
+
+def read_metrics(run_dir: Path, setting: Setting) -> list[dict[str, Any]]:
+    """Rows {epoch, loss, accuracy} of a training log, the last one of each epoch.
+
+    A broken last line is what a killed training leaves; it is skipped. Raises ValueError (one line).
+    """
+    if setting.metrics is None:
+        raise ValueError("no training log was recorded")
+    path = run_dir / setting.metrics
+    if not path.resolve().is_relative_to(run_dir.resolve()):
+        raise ValueError(f"{setting.metrics} lies outside the run's directory and is not read")
+    if not path.is_file():
+        raise ValueError(f"{setting.metrics} is missing")
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    rows: dict[float, dict[str, Any]] = {}
+    for index, line in enumerate(lines):
+        try:
+            raw = json.loads(line, parse_constant=lambda _name: None)
+            epoch = float(raw["epoch"])
+            rows[epoch] = {"epoch": epoch} | {key: _finite(raw.get(key)) for key in ("loss", "accuracy")}
+        except (ValueError, TypeError, KeyError, AttributeError):
+            if index < len(lines) - 1:
+                raise ValueError(f"{setting.metrics}, line {index + 1}, is no training record") from None
+    if not rows:
+        raise ValueError(f"{setting.metrics} holds no epoch")
+    return [rows[epoch] for epoch in sorted(rows)]
+
+
+def _finite(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and abs(value) < 1e300 else None
