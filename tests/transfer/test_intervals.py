@@ -1,0 +1,59 @@
+"""Two-stage bootstrap intervals against known distributions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from transfer.intervals import accuracy, average_difference, difference
+
+
+def test_interval_of_one_seed_is_the_binomial_one() -> None:
+    correct = (np.arange(400) < 300)[None]
+    estimate = accuracy(correct, seed=0)
+    half_width = 1.96 * np.sqrt(0.75 * 0.25 / 400) * 100
+    assert estimate.mean == 75
+    assert estimate.ci95 == pytest.approx((75 - half_width, 75 + half_width), abs=0.5)
+
+
+def test_seeds_that_disagree_widen_the_interval() -> None:
+    rng = np.random.default_rng(0)
+    agreeing = np.stack([rng.random(2000) < 0.7 for _ in range(3)])
+    disagreeing = np.stack([rng.random(2000) < rate for rate in (0.5, 0.7, 0.9)])
+    narrow, wide = accuracy(agreeing, seed=0), accuracy(disagreeing, seed=0)
+    assert wide.ci95[1] - wide.ci95[0] > 3 * (narrow.ci95[1] - narrow.ci95[0])
+
+
+def test_pairing_removes_what_both_sides_share() -> None:
+    rng = np.random.default_rng(0)
+    easy = rng.random(1000) < 0.5
+    better = easy | (rng.random(1000) < 0.04)
+    paired = difference(better[None], easy[None], seed=0)
+    assert paired.excludes_zero and paired.ci95[1] - paired.ci95[0] < 3.5
+
+
+def test_a_method_does_not_differ_from_itself() -> None:
+    correct = (np.arange(50) % 3 == 0)[None]
+    estimate = difference(correct, correct, seed=0)
+    assert estimate.mean == 0 and estimate.ci95 == (0, 0) and not estimate.excludes_zero
+
+
+def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(1)
+    hits = 0
+    for trial in range(100):
+        a, b = rng.random((1, 300)) < 0.6, rng.random((1, 300)) < 0.5
+        low, high = difference(a, b, seed=trial).ci95
+        hits += low <= 10 <= high
+    assert 88 <= hits <= 100
+
+
+def test_average_weighs_tasks_equally_whatever_their_size() -> None:
+    small = (np.ones((1, 10)), np.zeros((1, 10)))
+    large = (np.ones((1, 1000)), np.ones((1, 1000)))
+    assert average_difference([small, large], seed=0).mean == 50
+
+
+def test_other_images_cannot_be_paired() -> None:
+    with pytest.raises(ValueError, match="10 and 11 test images"):
+        difference(np.ones((1, 10)), np.ones((1, 11)), seed=0)
