@@ -1,1 +1,1 @@
-"""Reinforcement-learning arithmetic only: scores in, simulation parameters out (no files, data sets or GPU)."""
+"""Reinforcement-learning arithmetic only: scores in, simulation parameters out; no files, no GPU."""
