@@ -50,7 +50,11 @@ def _python() -> Check:
 def _cores_and_memory() -> Check:
     memory_gb = psutil.virtual_memory().total / 1e9
     text = f"{os.cpu_count()} cores, {memory_gb:.0f} GB of memory"
-    return Check("Machine", "ok" if memory_gb >= 6 else "note", text if memory_gb >= 6 else f"{text}; the demo wants 6 GB")
+    return Check(
+        "Machine",
+        "ok" if memory_gb >= 6 else "note",
+        text if memory_gb >= 6 else f"{text}; the demo wants 6 GB",
+    )
 
 
 def _torch() -> Check:

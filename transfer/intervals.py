@@ -42,9 +42,7 @@ def difference(a: Correct, b: Correct, *, seed: int) -> Estimate:
     Raises:
         ValueError: the numbers of test images differ.
     """
-    return _estimate(
-        float(np.mean(a) - np.mean(b)), _difference_draws(a, b, np.random.default_rng([seed, 1]))
-    )
+    return _estimate(float(np.mean(a) - np.mean(b)), _difference_draws(a, b, np.random.default_rng([seed, 1])))
 
 
 def average_difference(pairs: Sequence[tuple[Correct, Correct]], *, seed: int) -> Estimate:
@@ -58,9 +56,7 @@ def average_difference(pairs: Sequence[tuple[Correct, Correct]], *, seed: int) -
 
 def _difference_draws(a: Correct, b: Correct, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     if a.shape[1] != b.shape[1]:
-        raise ValueError(
-            f"paired comparison of {a.shape[1]} and {b.shape[1]} test images: they must be the same ones"
-        )
+        raise ValueError(f"paired comparison of {a.shape[1]} and {b.shape[1]} test images: they must be the same ones")
     weights = _image_weights(a.shape[1], rng)
     result: npt.NDArray[np.float64] = _resampled(a, weights, rng) - _resampled(b, weights, rng)
     return result
