@@ -31,6 +31,10 @@ class PathwayConfig:
     """Keep every batch norm of the pre-trained network as it came: statistics, scale and shift."""
     freeze_stem: bool = False
     """Keep the layers before the first block as they came."""
+    split: Literal["published", "grouped"] = "published"
+    """`grouped` keeps patients, lesions and leaves on one side, where the task knows them."""
+    split_seed: int = 0
+    """Of the split (where a task brings none) and of the validation part."""
     validation: float = 0.3
     """Share of the training images held out for choosing hyper-parameters, where the task brings no val part."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -55,8 +59,8 @@ class PathwayConfig:
 class FeatureExtractorConfig(PathwayConfig):
     """The pre-trained network stays as it is; only a linear classifier is fitted."""
 
-    l2_penalties: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-    """Candidates of the classifier's regularisation on standardised features; the validation part chooses."""
+    l2_penalties: tuple[float, ...] = (1e4, 1e3, 1e2, 1e1, 1.0, 1e-1, 1e-2)
+    """Candidates of lambda in sum of CE + lambda/2 |W|^2 on standardised features; the validation part chooses."""
 
 
 @dataclass(frozen=True, kw_only=True)

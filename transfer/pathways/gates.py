@@ -54,6 +54,7 @@ class _Blend(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gate: Tensor, zero: Tensor, one: Tensor) -> Tensor:
         chosen = (gate > 0.5).view(-1, *[1] * (zero.dim() - 1))
+        ctx.gate_dtype = gate.dtype
         ctx.save_for_backward(chosen, zero, one)
         return torch.where(chosen, one, zero)
 
@@ -63,7 +64,9 @@ class _Blend(torch.autograd.Function):
         chosen, zero, one = ctx.saved_tensors
         for_gate = None
         if ctx.needs_input_grad[0]:
-            for_gate = (gradient * (one - zero)).flatten(1).sum(dim=1)
+            # Summed in float32 at least: under autocast the branches are bfloat16 and a block has 10^5 values.
+            product = (gradient * (one - zero)).flatten(1)
+            for_gate = product.sum(dim=1, dtype=torch.promote_types(product.dtype, torch.float32)).to(ctx.gate_dtype)
         for_zero = gradient.masked_fill(chosen, 0.0) if ctx.needs_input_grad[1] else None
         for_one = gradient.masked_fill(~chosen, 0.0) if ctx.needs_input_grad[2] else None
         return for_gate, for_zero, for_one

@@ -1,0 +1,145 @@
+"""Images of a task as batches: uint8 pixels in memory where they fit, decoded on the way where they do not.
+
+In: a `transfer.data.ImageSet`. Out: normalised float batches, a random view in training and the centre crop in evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from transfer.data import ImageSet
+from transfer.images import IMAGENET_MEAN, IMAGENET_STD, UnreadableImage, resize_and_crop
+
+MEMORY_LIMIT_BYTES = 4 * 1024**3
+"""Decoded pixels kept in memory per split; larger splits are decoded for every batch."""
+UNREADABLE_SHARE = 0.02
+"""Broken files up to this share are left out and named; more is an error."""
+
+Augment = Literal["none", "crop", "crop_flip"]
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """N labelled images, ready to be cut into batches.
+
+    Attributes:
+        images: what is decoded; its labels are `labels`.
+        labels: (N,) int64.
+        size: side of the view; `margin` more pixels per side are kept for random crops.
+        stored: (N, 3, size + margin, size + margin) uint8, or None where it would not fit into memory.
+        skipped: names of the unreadable files.
+    """
+
+    images: ImageSet
+    labels: Tensor
+    size: int
+    margin: int
+    stored: Tensor | None
+    skipped: tuple[str, ...] = ()
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def select(self, indices: np.ndarray) -> Pixels:
+        """The images at these positions, in this order."""
+        rows = torch.from_numpy(np.asarray(indices, dtype=np.int64))
+        return Pixels(
+            self.images.select(np.asarray(indices, dtype=np.int64)),
+            self.labels[rows],
+            self.size,
+            self.margin,
+            None if self.stored is None else self.stored[rows],
+            (),
+            self.mean,
+            self.std,
+        )
+
+    def _pixels(self, rows: Tensor) -> Tensor:
+        if self.stored is not None:
+            return self.stored[rows]
+        side = self.size + self.margin
+        return torch.from_numpy(
+            np.stack([resize_and_crop(self.images.read(int(row)), size=side, resize=side) for row in rows])
+        )
+
+    def view(self, rows: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:
+        """Normalised views of these images. (B,) -> (B, 3, size, size) float32, channels last."""
+        pixels = self._pixels(rows)
+        count, size = len(rows), self.size
+        if augment == "none":
+            start = self.margin // 2
+            cut = pixels[:, :, start : start + size, start : start + size]
+        else:
+            # Drawn for every image in any case, so that flipping or not does not change the crops.
+            corner = torch.randint(0, self.margin + 1, (count, 2), generator=generator).tolist()
+            flip = torch.rand(count, generator=generator) < 0.5
+            cut = torch.stack(
+                [image[:, y : y + size, x : x + size] for image, (y, x) in zip(pixels, corner, strict=True)]
+            )
+            if augment == "crop_flip":
+                cut[flip] = cut[flip].flip(-1)
+        return self.normalise(cut)
+
+    def normalise(self, cut: Tensor) -> Tensor:
+        """uint8 pixels to zero mean and unit deviation per channel. (B, 3, H, W) -> the same shape, float32."""
+        mean = torch.tensor(self.mean).view(1, 3, 1, 1) * 255
+        std = torch.tensor(self.std).view(1, 3, 1, 1) * 255
+        return ((cut.float() - mean) / std).contiguous(memory_format=torch.channels_last)
+
+    def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Centre crops in the stored order: (rows (B,), images (B, 3, size, size))."""
+        unused = torch.Generator()
+        for rows in torch.arange(len(self)).split(batch_size):
+            yield rows, self.view(rows, "none", unused)
+
+
+def load_pixels(
+    images: ImageSet,
+    *,
+    size: int,
+    threads: int = 2,
+    memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
+    mean: tuple[float, float, float] = IMAGENET_MEAN,
+    std: tuple[float, float, float] = IMAGENET_STD,
+) -> Pixels:
+    """Decode a split: short side to size * 8/7, central square of that side.
+
+    Raises:
+        ValueError: more than `UNREADABLE_SHARE` of the files cannot be decoded.
+    """
+    margin = round(size / 7)
+    side = size + margin
+
+    def decode(index: int) -> np.ndarray | str:
+        try:
+            return resize_and_crop(images.read(index), size=side, resize=side)
+        except UnreadableImage as error:
+            return f"{images.names[index]}: {error}"
+
+    keep_all = len(images) * 3 * side * side <= memory_limit_bytes
+    stored = torch.empty((len(images), 3, side, side), dtype=torch.uint8) if keep_all else None
+    good = np.ones(len(images), dtype=bool)
+    skipped = []
+    with ThreadPoolExecutor(threads) as pool:
+        for index, decoded in enumerate(pool.map(decode, range(len(images)))):
+            if isinstance(decoded, str):
+                good[index] = False
+                skipped.append(decoded)
+            elif stored is not None:
+                stored[index] = torch.from_numpy(decoded)
+    if len(skipped) > UNREADABLE_SHARE * len(images):
+        raise ValueError(f"{len(skipped)} of {len(images)} images cannot be decoded, first {skipped[0]}")
+    everything = Pixels(images, torch.from_numpy(images.labels.astype(np.int64)), size, margin, stored, (), mean, std)
+    if not skipped:
+        return everything
+    rest = everything.select(np.flatnonzero(good))
+    return Pixels(rest.images, rest.labels, size, margin, rest.stored, tuple(skipped), mean, std)
