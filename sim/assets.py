@@ -1,0 +1,174 @@
+"""The asset catalogue: classes with their models, environment maps and materials; each with licence and sha256.
+
+In: `CatalogConfig`. Out: `AssetCatalog`, which knows names and numbers only; meshes are built and files are read
+where they are rendered.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+from zlib import crc32
+
+import numpy as np
+
+from sim.materials import material_library, natural_material
+from sim.scene import MaterialSpec
+from sim.shapes import CATALOGUE_VERSION, find_recipe, recipes
+
+Split = Literal["all", "train", "heldout"]
+
+# The CC0 environment maps inside the bpy 4.2 wheel (datafiles/studiolights/world, by Poly Haven); the renderer finds
+# them by name. The first is the fixed one: outdoors in open daylight, as the original's.
+WHEEL_HDRIS = ("courtyard", "city", "forest", "interior", "night", "studio", "sunrise", "sunset")
+
+
+@dataclass(frozen=True)
+class ProceduralModel:
+    """`sim.shapes.build_mesh(seed, class_name, index)`."""
+
+    seed: int
+    class_name: str
+    index: int
+
+
+@dataclass(frozen=True)
+class FileModel:
+    """A file of the user's, to be imported, centred and scaled to a longest side of 1 m."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class ModelAsset:
+    id: str
+    """`<class name>/<n>`, unique in the catalogue."""
+    class_name: str
+    natural: tuple[MaterialSpec, ...]
+    """The model's own materials, one per slot; empty for a file, which brings its own."""
+    source: ProceduralModel | FileModel
+    license: str
+    sha256: str
+    """Of the file, or of what defines a procedural model."""
+
+
+@dataclass(frozen=True)
+class HdriAsset:
+    name: str
+    path: Path | None
+    """None: one of the eight of the bpy wheel, found by name."""
+    license: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class AssetCatalog:
+    """What can be rendered. The order of classes, models, HDRIs and materials is part of its meaning."""
+
+    models_by_class: Mapping[str, tuple[ModelAsset, ...]]
+    hdris: tuple[HdriAsset, ...]
+    """The first is the environment of `background: fixed`."""
+    materials: tuple[MaterialSpec, ...]
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self.models_by_class)
+
+    def models(self, class_name: str, split: Split = "all") -> tuple[ModelAsset, ...]:
+        """Models of a class: "train" has the even ones, "heldout" the odd ones.
+
+        Raises:
+            ValueError: unknown class or split, or a split that is left empty.
+        """
+        if class_name not in self.models_by_class:
+            raise ValueError(f"no class {class_name!r} in the catalogue of {len(self.classes)} classes")
+        starts = {"all": slice(None), "train": slice(0, None, 2), "heldout": slice(1, None, 2)}
+        if split not in starts:
+            raise ValueError(f"models is {split!r}; allowed: {', '.join(starts)}")
+        chosen = self.models_by_class[class_name][starts[split]]
+        if not chosen:
+            raise ValueError(f"class {class_name!r} has too few models for models = {split!r}: it needs at least two")
+        return chosen
+
+    @cached_property
+    def _digest(self) -> str:
+        described = {
+            "models": [[m.id, m.sha256, m.license] for models in self.models_by_class.values() for m in models],
+            "hdris": [[h.name, h.sha256, h.license] for h in self.hdris],
+            "materials": [dataclasses.asdict(m) for m in self.materials],
+        }
+        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+    def digest(self) -> str:
+        """sha256 over everything that a rendering can take from the catalogue; no paths."""
+        return self._digest
+
+
+@dataclass(frozen=True)
+class CatalogConfig:
+    """Which assets a data set is rendered from."""
+
+    seed: int = 7
+    """Of the procedural models; every seed gives other models of the same classes."""
+    num_classes: int = 24
+    """The first so many of the procedural classes."""
+    models_per_class: int = 10
+    assets: str | None = None
+    """Folder of the user's own assets instead of the procedural classes."""
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}; allowed: 0 and up")
+        if not 1 <= self.num_classes <= len(recipes()):
+            raise ValueError(f"num_classes is {self.num_classes}; allowed: 1 to {len(recipes())}")
+        if self.models_per_class < 1:
+            raise ValueError(f"models_per_class is {self.models_per_class}; allowed: 1 and up")
+
+
+def load_catalog(config: CatalogConfig) -> AssetCatalog:
+    """The catalogue of a configuration.
+
+    Raises:
+        ValueError, OSError: the asset folder of the configuration cannot be used.
+    """
+    if config.assets is not None:
+        raise ValueError("assets: folders of own assets cannot be read yet")
+    models = {
+        name: tuple(_procedural(config.seed, name, index) for index in range(config.models_per_class))
+        for name in list(recipes())[: config.num_classes]
+    }
+    return AssetCatalog(models, wheel_hdris(), material_library())
+
+
+def wheel_hdris() -> tuple[HdriAsset, ...]:
+    """The eight environment maps that come with bpy; their bytes are fixed by its version."""
+    return tuple(
+        HdriAsset(name, None, "CC0-1.0 (Poly Haven)", hashlib.sha256(f"bpy-4.2/{name}".encode()).hexdigest())
+        for name in WHEEL_HDRIS
+    )
+
+
+def _procedural(seed: int, class_name: str, index: int) -> ModelAsset:
+    slots = find_recipe(class_name).slots
+    defined = json.dumps([CATALOGUE_VERSION, seed, class_name, index])
+    natural = tuple(
+        # a stream of its own per slot: [seed, class, model] makes the mesh, a fourth number the materials
+        natural_material(
+            kinds, np.random.default_rng([seed, crc32(class_name.encode()), index, crc32(slot.encode())]), slot
+        )
+        for slot, kinds in slots.items()
+    )
+    return ModelAsset(
+        id=f"{class_name}/{index}",
+        class_name=class_name,
+        natural=natural,
+        source=ProceduralModel(seed, class_name, index),
+        license="CC0-1.0 (procedural)",
+        sha256=hashlib.sha256(defined.encode()).hexdigest(),
+    )
