@@ -1,0 +1,106 @@
+"""Architectures: any classification model of torchvision or timm, built from a seed, with or without its classifier."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def is_torchvision(arch: str) -> bool:
+    import torchvision
+
+    return arch in torchvision.models.list_models(module=torchvision.models)
+
+
+def build_backbone(
+    arch: str, *, num_classes: int, seed: int, drop_path: float = 0.0, zero_init_residual: bool = False
+) -> nn.Module:
+    """A classifier with random weights drawn from `seed` alone: torchvision's model if it has the name, else timm's.
+
+    Stochastic depth (Huang et al., ECCV 2016) is put on the residual branches of torchvision's ResNets with rates that
+    grow linearly from 0 to `drop_path`, as timm does; it adds no weights, so keys stay torchvision's.
+    `zero_init_residual` starts their residual branches at zero (Goyal et al. 2017; timm's default); other architectures
+    keep their own initialisation.
+
+    Raises:
+        ValueError: an unknown architecture, or `drop_path` for one that has no such setting.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if is_torchvision(arch):
+            return _torchvision_model(arch, num_classes, drop_path, zero_init_residual)
+        import timm
+
+        if not timm.is_model(arch):
+            raise ValueError(f"architecture {arch!r} is known neither to torchvision nor to timm, for example resnet50")
+        rate: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
+        try:
+            model: nn.Module = timm.create_model(arch, num_classes=num_classes, **rate)
+        except TypeError:
+            raise ValueError(f"architecture {arch} has no stochastic depth; set drop_path to 0") from None
+        return model
+
+
+def _torchvision_model(arch: str, num_classes: int, drop_path: float, zero_init: bool) -> nn.Module:
+    import torchvision
+    from torchvision.models.resnet import ResNet
+
+    if arch in ("googlenet", "inception_v3"):
+        raise ValueError(f"architecture {arch} has auxiliary classifiers, which are not supported")
+    builder = torchvision.models.get_model_builder(arch)
+    if not arch.startswith(("resnet", "resnext", "wide_resnet")):
+        if drop_path and not arch.startswith(("convnext", "swin", "efficientnet", "maxvit")):
+            raise ValueError(f"architecture {arch} has no stochastic depth; set drop_path to 0")
+        rate = {"stochastic_depth_prob": drop_path} if drop_path else {}
+        other: nn.Module = builder(num_classes=num_classes, **rate)
+        return other
+    model = builder(num_classes=num_classes, zero_init_residual=zero_init)
+    assert isinstance(model, ResNet)
+    if drop_path:
+        blocks = [block for layer in (model.layer1, model.layer2, model.layer3, model.layer4) for block in layer]
+        for number, block in enumerate(blocks):
+            last_norm = block.bn3 if hasattr(block, "bn3") else block.bn2
+            last_norm.register_forward_hook(_DropPath(drop_path * number / (len(blocks) - 1)))
+    classifier: nn.Module = model
+    return classifier
+
+
+class _DropPath:
+    """Forward hook on the last norm of a residual branch: whole branches of random images become zero in training."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+
+    def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        from torchvision.ops import stochastic_depth
+
+        dropped: Tensor = stochastic_depth(output, self.rate, mode="row", training=module.training)
+        return dropped
+
+
+def remove_classifier(model: nn.Module, arch: str) -> int:
+    """Replaces the final linear layer by the identity, so that the model returns features (B, F); returns F.
+
+    Raises:
+        ValueError: the architecture has no final linear layer.
+    """
+    if not is_torchvision(arch):
+        model.reset_classifier(0)  # type: ignore[operator]
+        return int(model.num_features)  # type: ignore[arg-type]
+    linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    if not linears:
+        raise ValueError(f"architecture {arch} does not end in a linear classifier, so it gives no features")
+    parent, _, name = linears[-1].rpartition(".")
+    width = model.get_submodule(linears[-1]).in_features
+    setattr(model.get_submodule(parent), name, nn.Identity())
+    return int(width)  # type: ignore[arg-type]
+
+
+def classifier_keys(model: nn.Module, arch: str) -> tuple[str, ...]:
+    """Names of the final layer's weights, for readers that bring their own head."""
+    if not is_torchvision(arch):
+        return tuple(name for name, _ in model.named_parameters() if name.split(".")[0] in ("fc", "head", "classifier"))
+    linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    return (f"{linears[-1]}.weight", f"{linears[-1]}.bias") if linears else ()

@@ -1,0 +1,76 @@
+"""The processes of one training run: one alone, or those that torchrun started."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+from torch import distributed
+
+T = TypeVar("T")
+
+PATIENCE = timedelta(hours=2)
+"""How long the other ranks wait while rank 0 fetches and checks a large remote data set."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process's place. All methods are calls that every rank makes at the same point; alone they do nothing."""
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    owns_group: bool = False
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def share(self, make: Callable[[], T]) -> T:
+        """Rank 0 calls `make`; every rank gets its result, or raises its ValueError or OSError."""
+        if self.world_size == 1:
+            return make()
+        box: list[T | Exception | None] = [None]
+        if self.first:
+            try:
+                box[0] = make()
+            except (ValueError, OSError) as error:
+                box[0] = error
+        distributed.broadcast_object_list(box, src=0)
+        found = box[0]
+        if isinstance(found, Exception):
+            raise found
+        return found  # type: ignore[return-value]
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """Sum over ranks, in place."""
+        if self.world_size > 1:
+            distributed.all_reduce(values)
+        return values
+
+    def wait(self) -> None:
+        if self.world_size > 1:
+            distributed.barrier()
+
+    def leave(self) -> None:
+        if self.owns_group:
+            distributed.destroy_process_group()
+
+
+def join_ranks(device: str) -> Ranks:
+    """Joins the group that torchrun announces in the environment; without torchrun, one process alone.
+
+    Gloo on the CPU, NCCL on GPUs (one per rank).
+    """
+    if not distributed.is_torchelastic_launched():
+        return Ranks()
+    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    local = int(os.environ["LOCAL_RANK"])
+    if device == "cuda":
+        torch.cuda.set_device(local)
+    distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
+    return Ranks(rank, world, local, owns_group=True)

@@ -1,0 +1,51 @@
+"""Presets: pre-training recipes as values, each headed by the command, its cost and the number it should reach."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from pretrain.train import PretrainConfig
+
+# simpath pretrain --recipe paper --data DATA --out OUT [--device cuda]
+# Task2Sim's own recipe: ResNet-50 from scratch on 40,000 images (39 steps per epoch, 3,900 in all).
+PAPER = PretrainConfig()
+
+# simpath pretrain --recipe paper-sgd --data DATA --out OUT
+# The plain alternative: SGD with Nesterov momentum, crops and flips only, cosine; learning rate 0.1 per 256 images.
+PAPER_SGD = PretrainConfig(
+    optimizer="sgd",
+    learning_rate=0.4,
+    min_learning_rate=0.0,
+    warmup_learning_rate=0.01,
+    warmup_epochs=5,
+    weight_decay=1e-4,
+    mixup=0.0,
+    cutmix=0.0,
+    drop_path=0.0,
+    rand_augment="",
+)
+
+# simpath pretrain --recipe small --data DATA --out OUT
+# For hundreds to a few thousand renders of 64 px on two cores: strong mixing and twenty epochs of warm-up would leave
+# nothing learnt in 15 to 25 epochs.
+SMALL = PretrainConfig(
+    arch="resnet18",
+    size=64,
+    epochs=25,
+    batch_size=64,
+    micro_batch=64,
+    learning_rate=2e-3,
+    warmup_epochs=2,
+    mixup=0.0,
+    cutmix=0.0,
+    drop_path=0.0,
+    rand_augment="",
+    crop_scale=(0.25, 1.0),
+    interpolation="bilinear",
+    zero_init_residual=False,
+)
+
+# The demo's: as SMALL, 15 epochs of 480 images.
+DEMO = dataclasses.replace(SMALL, epochs=15)
+
+RECIPES = {"paper": PAPER, "paper-sgd": PAPER_SGD, "small": SMALL, "demo": DEMO}

@@ -1,0 +1,266 @@
+"""One training run from data to backbone: opens, resumes, loops, finishes. `train.pretrain` is its front."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from pretrain.augment import Augmentation
+from pretrain.checkpoint import (
+    checkpoints,
+    load_checkpoint,
+    load_weights,
+    save_backbone,
+    save_checkpoint,
+    sha256_file,
+    write_json,
+)
+from pretrain.data import OnBadShard, Progress, ShardSet, open_shards
+from pretrain.loader import ImageSource, decode_all, load_batches, whole_images
+from pretrain.order import plan_batches, rank_slice, steps_per_epoch
+from pretrain.ranks import Ranks, join_ranks
+from pretrain.step import Trainer
+from pretrain.train import (
+    CONFIG_NAME,
+    SUMMARY_NAME,
+    PretrainConfig,
+    SavedAndStoppedError,
+    TrainingDivergedError,
+    check_same_run,
+    config_values,
+)
+from pretrain.watch import Watch
+
+BACKBONE_NAME = "backbone.safetensors"
+VAL_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """How to run, without effect on the result; see `train.pretrain`."""
+
+    device: Literal["cpu", "cuda"]
+    workers: int
+    threads: int | None
+    compile: bool
+    on_bad_shard: OnBadShard
+    cache_bytes: int
+    shard_cache: Path | None
+    tensorboard: bool
+    checkpoint_every_s: float
+    keep_checkpoints: int
+    progress: Progress | None
+    stop: Callable[[], bool] | None
+
+
+def run(config: PretrainConfig, data: str, out: Path, val: str | None, knobs: Knobs) -> dict[str, Any]:
+    if knobs.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device cuda was asked for, but torch sees no GPU here; allowed: cpu")
+    before = torch.get_num_threads()
+    if knobs.threads is not None:
+        torch.set_num_threads(knobs.threads)
+    ranks = join_ranks(knobs.device)
+    try:
+        with asked_to_stop(knobs.stop) as stop:
+            return _run(config, data, out, val, knobs, ranks, stop)
+    finally:
+        ranks.leave()
+        torch.set_num_threads(before)
+
+
+def _run(
+    config: PretrainConfig,
+    data: str,
+    out: Path,
+    val: str | None,
+    knobs: Knobs,
+    ranks: Ranks,
+    stop: Callable[[], bool],
+) -> dict[str, Any]:
+    started = time.monotonic()
+    shards = ranks.share(lambda: _open(data, out, knobs))
+    identity = {
+        "config": config_values(config),
+        "data": {"num_classes": len(shards.classes), "classes": list(shards.classes), "data_digest": shards.digest},
+    }
+    total = config.epochs * steps_per_epoch(len(shards), config.batch_size)
+    unit = 2 if config.mixes else 1
+    rank_slice(config.batch_size, ranks.rank, ranks.world_size, unit)  # refuses a batch too small for the ranks
+    ranks.share(lambda: _claim(out, identity))
+    source = _source(config, shards, knobs)
+    val_source = None
+    if val is not None:
+        val_shards = ranks.share(lambda: _open(val, out, knobs))
+        if val_shards.classes != shards.classes:
+            raise ValueError(f"{val} has other classes than {data}, so its accuracy would mean nothing")
+        val_source = _source(config, val_shards, knobs)
+
+    trainer = Trainer(config, len(shards.classes), len(shards), knobs.device, ranks, compile=knobs.compile)
+    folder = out / "checkpoints"
+    saved = ranks.share(lambda: checkpoints(folder))
+    if saved:
+        _resume(trainer, saved[-1], len(shards.classes))
+    watch = Watch(
+        out if ranks.first else None,
+        start=trainer.step,
+        total=total,
+        batch_size=config.batch_size,
+        progress=knobs.progress if ranks.first else None,
+        tensorboard=knobs.tensorboard,
+    )
+    plans = plan_batches(
+        num_samples=len(shards),
+        batch_size=config.batch_size,
+        seed=config.seed,
+        start=trainer.step,
+        stop=total,
+        rank=ranks.rank,
+        world_size=ranks.world_size,
+        unit=unit,
+    )
+
+    def save(keep: int) -> None:
+        if ranks.first:
+            save_checkpoint(folder, trainer.step, trainer.state(), keep=max(1, keep))
+
+    per_epoch = total // config.epochs
+    last_save = time.monotonic()
+    best = trainer.best
+    try:
+        batches = load_batches(source, plans, workers=knobs.workers, pin=knobs.device == "cuda")
+        for batch in watch.timed(batches):
+            result = trainer.train_step(batch, asked_to_stop=stop())
+            if not result.finite:
+                keys = ", ".join(shards.describe(index) for index in batch.indices.tolist())
+                raise TrainingDivergedError(
+                    f"step {batch.step} (epoch {batch.epoch}): the loss ({result.loss}) or its gradient is not finite; "
+                    f"samples of rank {ranks.rank}: {keys}"
+                )
+            watch.step(trainer.step, batch.epoch, result)
+            if trainer.step % per_epoch == 0:
+                accuracy = None if val_source is None else _accuracy(trainer, val_source, ranks)
+                watch.epoch(trainer.step, batch.epoch, accuracy)
+                if accuracy is not None and accuracy > best:
+                    best = trainer.best = accuracy
+                    if ranks.first:
+                        header = _header(config, shards, trainer.step)
+                        save_backbone(folder / "best.safetensors", trainer.averaged, header)
+            if result.asked_to_stop and trainer.step < total:
+                save(knobs.keep_checkpoints)
+                raise SavedAndStoppedError(f"stopped after step {trainer.step} of {total}; saved in {folder}")
+            if trainer.step < total and time.monotonic() - last_save >= knobs.checkpoint_every_s:
+                save(knobs.keep_checkpoints)
+                last_save = time.monotonic()
+    finally:
+        watch.close()
+    summary = {
+        "arch": config.arch,
+        "num_classes": len(shards.classes),
+        "num_images": len(shards),
+        "data_digest": shards.digest,
+        "skipped_shards": list(shards.skipped),
+        "epochs": config.epochs,
+        "steps": total,
+        "images_from": "memory" if source.cache is not None else "shards",
+        "seconds": round(time.monotonic() - started, 1),
+        **watch.final(),
+        "val_accuracy_best": best if val is not None else None,
+        "backbone": BACKBONE_NAME,
+        "config": config_values(config),
+        "classes": list(shards.classes),
+    }
+    ranks.share(lambda: _finish(out, trainer, _header(config, shards, total), summary, knobs))
+    return summary
+
+
+def _open(data: str, out: Path, knobs: Knobs) -> ShardSet:
+    threads = max(1, min(8, torch.get_num_threads()))
+    return open_shards(Path(data), on_bad_shard=knobs.on_bad_shard, threads=threads, progress=knobs.progress)
+
+
+def _source(config: PretrainConfig, shards: ShardSet, knobs: Knobs) -> ImageSource:
+    policy = Augmentation(
+        size=config.size,
+        decoder=config.decoder,
+        crop_scale=config.crop_scale,
+        interpolation=config.interpolation,
+        horizontal_flip=config.horizontal_flip,
+        grayscale=config.grayscale,
+        rand_augment=config.rand_augment,
+    )
+    cache = decode_all(shards, config.decoder, limit_bytes=knobs.cache_bytes, progress=knobs.progress)
+    return ImageSource(shards, policy, config.seed, cache)
+
+
+def _claim(out: Path, identity: dict[str, Any]) -> None:
+    check_same_run(out / CONFIG_NAME, identity)
+    if not (out / CONFIG_NAME).is_file():
+        write_json(out / CONFIG_NAME, identity)
+
+
+def _resume(trainer: Trainer, path: Path, num_classes: int) -> None:
+    state = load_checkpoint(path)
+    if state["num_classes"] != num_classes:
+        raise ValueError(f"checkpoint {path} was trained on {state['num_classes']} classes, the data has {num_classes}")
+    if state["arch"] != trainer.config.arch:
+        raise ValueError(f"checkpoint {path} is a {state['arch']}, the run is a {trainer.config.arch}")
+    load_weights(trainer.model, state["model"], f"checkpoint {path}", trainer.config.arch)
+    trainer.restore(state)
+
+
+def _accuracy(trainer: Trainer, source: ImageSource, ranks: Ranks) -> float:
+    counts = torch.zeros(2, dtype=torch.float64)
+    for images, labels in whole_images(source, VAL_BATCH, ranks.rank, ranks.world_size):
+        counts += torch.tensor([trainer.count_correct(images, labels), len(labels)], dtype=torch.float64)
+    correct, seen = ranks.sum(counts.to(trainer.device)).tolist()
+    return float(correct / seen)
+
+
+def _header(config: PretrainConfig, shards: ShardSet, step: int) -> dict[str, str]:
+    return {
+        "arch": config.arch,
+        "num_classes": str(len(shards.classes)),
+        "classes": json.dumps(shards.classes),
+        "size": str(config.size),
+        "step": str(step),
+        "data_digest": shards.digest,
+        "config": json.dumps(config_values(config)),
+    }
+
+
+def _finish(out: Path, trainer: Trainer, header: dict[str, str], summary: dict[str, Any], knobs: Knobs) -> None:
+    """Weights, then the removal of what they replace, then the summary that says the run is complete."""
+    save_backbone(out / BACKBONE_NAME, trainer.averaged, header)
+    summary["backbone_sha256"] = sha256_file(out / BACKBONE_NAME)
+    if knobs.keep_checkpoints:
+        save_checkpoint(out / "checkpoints", trainer.step, trainer.state(), keep=knobs.keep_checkpoints)
+    write_json(out / SUMMARY_NAME, summary)
+    if not knobs.keep_checkpoints:
+        for path in checkpoints(out / "checkpoints"):
+            path.unlink()
+
+
+@contextmanager
+def asked_to_stop(stop: Callable[[], bool] | None) -> Iterator[Callable[[], bool]]:
+    """True from SIGTERM on, or when `stop` says so; the handler is put back at the end.
+
+    Signals can be handled in the main thread only; elsewhere `stop` alone counts.
+    """
+    heard = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop or (lambda: False)
+        return
+    previous = signal.signal(signal.SIGTERM, lambda number, frame: heard.set())
+    try:
+        yield lambda: heard.is_set() or (stop is not None and stop())
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,213 @@
+"""The pre-training stage: a data set directory in, `backbone.safetensors` out.
+
+This module is cheap to import (the settings are shown by the command line); torch comes in with the first call.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+Progress = Callable[[int, int, str], None]
+
+SUMMARY_NAME = "summary.json"
+CONFIG_NAME = "config.json"
+EXIT_SAVED = 75
+"""EX_TEMPFAIL: the work is saved, run the same command again."""
+
+
+class SavedAndStoppedError(Exception):
+    """Training was asked to stop (SIGTERM or `stop`), saved a checkpoint and did; `exit_status` is for the shell."""
+
+    exit_status = EXIT_SAVED
+
+
+class TrainingDivergedError(RuntimeError):
+    """The loss or the gradient is no longer finite; the message holds the step and the samples of the batch."""
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Everything that changes the weights. The defaults are Task2Sim's recipe (see `pretrain.recipes`).
+
+    Source: Task2Sim (Mishra et al., CVPR 2022) and its released configuration pt_default.yaml. Deviations:
+
+    1. The learning rate is set at every step, not every epoch; both ends of the curve are the same.
+    2. The augmentation's draws are a function of (seed, epoch, sample), the mixing's of (seed, step); mixing pairs are
+       neighbours in the shuffled global batch instead of mirror images in a rank's share (the distribution is equal).
+    3. bf16 autocast instead of fp16 with loss scaling.
+    4. Weight decay leaves out norms and biases, as timm's optimiser factory does by default.
+    """
+
+    arch: str = "resnet50"
+    """Any classification model of torchvision or timm; resnet18 and resnet50 are tested."""
+    size: int = 224
+    """Pixels of a training image, after the crop."""
+    epochs: int = 100
+    batch_size: int = 1024
+    """Images per optimiser step, over all ranks."""
+    micro_batch: int = 256
+    """Images per forward pass at most; a larger share of the batch is accumulated (norm statistics are per pass)."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """sgd: momentum 0.9, Nesterov."""
+    learning_rate: float = 1e-3
+    min_learning_rate: float = 1e-5
+    warmup_learning_rate: float = 1e-6
+    warmup_epochs: float = 20
+    weight_decay: float = 0.05
+    clip_norm: float = 0.0
+    """Largest norm of the gradient; 0: no clipping."""
+    label_smoothing: float = 0.1
+    mixup: float = 0.8
+    """Beta parameter; 0: off. With cutmix on, each is used for half of the batches."""
+    cutmix: float = 1.0
+    drop_path: float = 0.1
+    """Stochastic depth, rate of the last block; 0: off."""
+    zero_init_residual: bool = True
+    ema_decay: float = 0.0
+    """Exponential moving average of the weights, which is then what is saved; 0: off."""
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    """Area of the random crop as a share of the image."""
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    horizontal_flip: float = 0.5
+    grayscale: float = 0.0
+    """Probability that an image loses its colours."""
+    rand_augment: str = "rand-m9-mstd0.5-inc1"
+    """timm's policy name; empty: none."""
+    decoder: Literal["torchvision", "pillow"] = "torchvision"
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """bf16: autocast; weights and optimiser stay fp32."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("size", "epochs", "batch_size", "micro_batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; allowed: 1 and more")
+        for name in ("horizontal_flip", "grayscale", "label_smoothing", "drop_path", "ema_decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; allowed: 0 to 1")
+        for name in ("weight_decay", "clip_norm", "mixup", "cutmix", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; allowed: 0 and more")
+        if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
+            raise ValueError(f"crop_scale is {self.crop_scale}; allowed: 0 < low <= high <= 1")
+        if not 0 <= self.warmup_epochs < self.epochs:
+            raise ValueError(f"warmup_epochs is {self.warmup_epochs}; allowed: 0 to less than epochs ({self.epochs})")
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate is {self.learning_rate}; allowed: more than 0")
+        if self.mixes and (self.batch_size % 2 or self.micro_batch % 2):
+            raise ValueError(
+                f"batch_size {self.batch_size} and micro_batch {self.micro_batch} must be even with mixup or cutmix"
+            )
+
+    @property
+    def mixes(self) -> bool:
+        return self.mixup > 0 or self.cutmix > 0
+
+
+def pretrain(
+    config: PretrainConfig,
+    data: Path | str,
+    *,
+    out: Path,
+    val: Path | str | None = None,
+    device: Literal["cpu", "cuda"] = "cpu",
+    workers: int = 0,
+    threads: int | None = None,
+    compile: bool = False,
+    on_bad_shard: Literal["stop", "skip"] = "stop",
+    cache_mb: int = 1024,
+    shard_cache: Path | None = None,
+    tensorboard: bool = True,
+    checkpoint_every_s: float = 120.0,
+    keep_checkpoints: int = 2,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> dict[str, Any]:
+    """Trains a backbone from scratch by supervised classification; resumes from what it finds under `out`.
+
+    Under torchrun every process calls this with the same arguments. Writes under `out`: config.json, metrics.jsonl,
+    tensorboard/, checkpoints/, backbone.safetensors, and summary.json last. A run that was interrupted continues
+    from its newest checkpoint, on the CPU bit for bit as if nothing had happened; a finished one returns its summary.
+
+    Args:
+        config: the recipe.
+        data: data set directory, local or an http(s):// or s3:// address.
+        out: result directory.
+        val: data set directory to measure accuracy on after every epoch; also keeps the best epoch's weights as
+            `checkpoints/best.safetensors`. The backbone is always the last epoch's.
+        device: where to train; a missing GPU is an error.
+        workers: processes that decode and augment; 0: this one does.
+        threads: torch's threads per process; None: torch's choice.
+        compile: run the model through torch.compile.
+        on_bad_shard: see `data.open_shards`.
+        cache_mb: decoded images are kept in memory when all have one size and together need at most this many MiB;
+            the summary says which it was (`images_from`).
+        shard_cache: where remote shards are kept; None: `out`/shards.
+        tensorboard: also write event files for TensorBoard.
+        checkpoint_every_s: time between checkpoints; 0: one per step.
+        keep_checkpoints: newest checkpoints that stay, also after the end; 0: none stays after the end.
+        progress: called with (steps done, steps, note) about once a second.
+        stop: asked after every step; when true, saves and raises like SIGTERM.
+
+    Raises:
+        FileNotFoundError, ValueError: bad data, bad settings, or `out` holds another configuration's run.
+        TrainingDivergedError: the loss is not finite.
+        SavedAndStoppedError: stopped by SIGTERM or `stop`, after saving.
+    """
+    finished = out / SUMMARY_NAME
+    check_same_run(out / CONFIG_NAME, {"config": config_values(config)})
+    if finished.is_file():
+        summary: dict[str, Any] = json.loads(finished.read_text(encoding="utf-8"))
+        return summary
+
+    from pretrain.run import Knobs, run
+
+    knobs = Knobs(
+        device=device,
+        workers=workers,
+        threads=threads,
+        compile=compile,
+        on_bad_shard=on_bad_shard,
+        cache_bytes=cache_mb << 20,
+        shard_cache=shard_cache,
+        tensorboard=tensorboard,
+        checkpoint_every_s=checkpoint_every_s,
+        keep_checkpoints=keep_checkpoints,
+        progress=progress,
+        stop=stop,
+    )
+    return run(config, str(data), out, None if val is None else str(val), knobs)
+
+
+def config_values(config: PretrainConfig) -> dict[str, Any]:
+    """The settings as JSON holds them."""
+    values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return values
+
+
+def check_same_run(path: Path, wanted: dict[str, Any]) -> None:
+    """Compares with the `config.json` of an earlier run, if there is one.
+
+    Raises:
+        ValueError: something differs; names the first field.
+    """
+    if not path.is_file():
+        return
+    found = json.loads(path.read_text(encoding="utf-8"))
+    for part, values in wanted.items():
+        for field, value in values.items():
+            if found[part].get(field) != value:
+                raise ValueError(
+                    f"{path.parent} holds a run with another {field}: {_short(found[part].get(field))}, "
+                    f"now {_short(value)}; use another directory"
+                )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
