@@ -1,8 +1,8 @@
 """Scenes in, pictures out: drives one persistent Blender child process and survives what happens to it.
 
-The child (sim/blender/worker.py) is kept across shards. When it crashes, hangs or grows past its memory limit it is
-replaced, and the images that it had not delivered are sent again; an image that kills Blender every time is named in
-`ScenesFailed` after all others are done.
+The child (sim/blender/worker.py) is kept across shards. When it crashes, hangs or grows past its memory
+limit it is replaced, and the images that it had not delivered are sent again; an image that kills
+Blender every time is named in `ScenesFailed` after all others are done.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 STARTUP_TIMEOUT_S = 120.0
 GPU_STARTUP_TIMEOUT_S = 1200.0
-"""The wheel has no kernels for A100 to H200: Cycles compiles them before the first image (cached per node)."""
+"""The wheel has no kernels for A100 to H200: Cycles compiles them before the first image (then cached)."""
 IN_FLIGHT = 3
 """Scenes that the child has in hand, so that it never waits for the parent."""
 
@@ -107,7 +107,7 @@ class BlenderRenderer:
             raise ValueError(f"threads is {threads}; allowed: 1 or more")
         self._models = {asset.id: asset for name in catalog.classes for asset in catalog.models(name, "all")}
         self._hdris = {asset.name: asset.path for asset in catalog.hdris}
-        self._job = {"settings": vars(settings).copy(), "threads": threads, "device": device}
+        self._job: dict[str, Any] = {"settings": vars(settings).copy(), "threads": threads, "device": device}
         self._device = device
         self._gpu = gpu
         self._timeout_s = timeout_s
@@ -138,10 +138,10 @@ class BlenderRenderer:
 
     @property
     def version(self) -> str:
-        """Version of the bpy wheel; starts the child if there is none yet."""
+        """Version of the bpy wheel and the device type; starts the child if there is none yet."""
         if not self._version:
             self._start()
-        return self._version
+        return f"bpy {self._version}, {self._device}"
 
     def render(self, specs: Iterable[SceneSpec]) -> Iterator[tuple[SceneSpec, np.ndarray]]:
         """Yield (spec, pixels uint8 (H, W, 3)) in the order of `specs`.
@@ -248,8 +248,9 @@ class _Child:
         environment["OMP_NUM_THREADS"] = str(threads)
         if gpu is not None:
             environment["CUDA_VISIBLE_DEVICES"] = environment["HIP_VISIBLE_DEVICES"] = str(gpu)
-        # In memory where there is such a place: Blender hands each picture over through a file in it. It also is an
-        # empty home for Blender's user files, so that neither preferences nor start-up scripts change a picture.
+        # In memory where there is such a place: Blender hands each picture over through a file in it. It
+        # also is an empty home for Blender's user files, so that neither preferences nor start-up
+        # scripts change a picture.
         shared = Path("/dev/shm")
         self.folder = tempfile.mkdtemp(prefix="simpath-", dir=shared if os.access(shared, os.W_OK) else None)
         environment["BLENDER_USER_RESOURCES"] = self.folder
@@ -281,7 +282,12 @@ class _Child:
             raise _ChildLost(self._death()) from None
 
     def receive(self, timeout_s: float) -> tuple[dict[str, Any], bytes]:
-        """The next frame. Raises _ChildLost after a crash or `timeout_s` without one, RenderError if Blender gave up."""
+        """The next frame.
+
+        Raises:
+            _ChildLost: the child ended, or sent nothing for `timeout_s`.
+            RenderError: Blender cannot work here.
+        """
         deadline = time.monotonic() + timeout_s
         while (frame := split_frame(self._buffer)) is None:
             if not self._selector.select(max(0.0, deadline - time.monotonic())):

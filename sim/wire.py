@@ -1,8 +1,8 @@
 """What a renderer and its Blender child say to each other: settings and scenes in, pixels out.
 
-The parent writes one JSON object per line to the child's stdin: first the settings, then one request per image. The
-child answers on its original stdout with frames: two little-endian uint32 (length of a JSON head, length of the
-payload), the head, the payload. Nothing here needs Blender.
+The parent writes one JSON object per line to the child's stdin: first the settings, then one request per
+image. The child answers on its original stdout with frames: two little-endian uint32 (length of a JSON
+head, length of the payload), the head, the payload. Nothing here needs Blender.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HEAD = struct.Struct("<II")
 
 @dataclass(frozen=True)
 class RenderSettings:
-    """Everything about the picture that is not the scene. The defaults are what the data sets are made with."""
+    """Everything about the picture that is not the scene."""
 
     size: int = 224
     """Width and height in pixels."""

@@ -1,1 +1,1 @@
-"""Code that runs inside the Blender child process, the only place that imports bpy or blenderproc (GPL-3.0)."""
+"""Code of the Blender child process, the only place that imports bpy or blenderproc (GPL-3.0)."""

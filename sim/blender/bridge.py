@@ -1,11 +1,11 @@
 """BlenderProc 2.8 on the `bpy` wheel: one call turns this process into an initialised Cycles session.
 
-The released BlenderProc runs only inside a Blender that it downloaded itself: its `__init__` refuses anything else
-and has no switch for an external `bpy`. So the package object is registered here without running that `__init__`,
-its modules are imported, and the steps of `blenderproc.init()` are made by hand, except the language setting, which
-raises in the wheel.
+The released BlenderProc runs only inside a Blender that it downloaded itself: its `__init__` refuses
+anything else and has no switch for an external `bpy`. So the package object is registered here without
+running that `__init__`, its modules are imported, and the steps of `blenderproc.init()` are made by
+hand, except the language setting, which raises in the wheel.
 
-License note: bpy and BlenderProc are GPL-3.0; only files of this folder import them and they run in a child process.
+bpy and BlenderProc are GPL-3.0: only files of this folder import them, and they run in a child process.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ def start_blender(settings: RenderSettings, *, threads: int, device: Device) -> 
     # Filmic and AgX compress contrast and saturation; plain sRGB keeps the colours of the materials.
     scene.view_settings.view_transform = "Standard"
     scene.view_settings.look = "None"
-    # Keeps meshes, shaders and the environment in Cycles between images: 8 ms instead of 17 ms per image at 64 px.
+    # Keeps meshes, shaders and the environment in Cycles between images: 8 ms instead of 17 ms per image
+    # at 64 px.
     scene.render.use_persistent_data = True
     scene.use_nodes = False
     scene.render.use_compositing = False
@@ -81,9 +82,7 @@ def start_blender(settings: RenderSettings, *, threads: int, device: Device) -> 
 
 
 def _import_packages() -> None:
-    os.environ["OPENCV_IO_ENABLE_OPENEXR"] = (
-        "1"  # what BlenderProc's own __init__ sets before importing OpenCV
-    )
+    os.environ["OPENCV_IO_ENABLE_OPENEXR"] = "1"  # what BlenderProc's own __init__ sets before importing OpenCV
     try:
         importlib.import_module("bpy")
     except ModuleNotFoundError as error:
@@ -93,7 +92,7 @@ def _import_packages() -> None:
     except ImportError as error:  # the wheel is there but the dynamic loader lacks a library
         library = str(error).split(":", 1)[0]
         raise BlenderUnavailable(
-            f"Blender needs the system library {library}; on Debian or Ubuntu: apt-get install {DEBIAN_PACKAGES}"
+            f"Blender needs the system library {library}; on Debian: apt-get install {DEBIAN_PACKAGES}"
         ) from error
     if "blenderproc" not in sys.modules:
         found = importlib.util.find_spec("blenderproc")
@@ -106,13 +105,11 @@ def _import_packages() -> None:
         for name in ("types", "object", "material", "camera", "lighting", "world", "renderer"):
             importlib.import_module(f"blenderproc.api.{name}")
     except ModuleNotFoundError as error:
-        raise BlenderUnavailable(
-            f"BlenderProc needs the module {error.name!r}: install simpath[render]"
-        ) from error
+        raise BlenderUnavailable(f"BlenderProc needs the module {error.name!r}: install simpath[render]") from error
 
 
 def _select_device(device: Device) -> None:
-    """BlenderProc falls back to the CPU without a word and adds the CPU to the GPUs; neither is wanted here."""
+    """BlenderProc falls back to the CPU without a word and mixes CPU and GPUs; neither is wanted here."""
     import bpy
     from blenderproc.python.renderer import RendererUtility
 

@@ -1,7 +1,7 @@
 """Node trees of the procedural surfaces: one Principled BSDF behind one pattern in object coordinates.
 
-A `Surface` is built once per pattern; from image to image only socket values change, because a new node tree would
-make Cycles compile its shaders again and never let go of the old ones.
+A `Surface` is built once per pattern; from image to image only socket values change, because a new node
+tree would make Cycles compile its shaders again and never let go of the old ones.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Surface:
             self._build()
 
     def show(self, spec: MaterialSpec) -> None:
-        """Set every socket; does nothing when `spec` is shown already (a changed socket costs a shader update)."""
+        """Set every socket, unless `spec` is shown already: a changed socket costs a shader update."""
         if spec == self._shown:
             return
         self._shown = spec
@@ -85,9 +85,7 @@ class Surface:
 
     def _marble(self, vector: Any, place: Any) -> Any:
         """Thin veins where a strongly bent wave crosses zero."""
-        wave = self._new(
-            "ShaderNodeTexWave", wave_type="BANDS", bands_direction="DIAGONAL", wave_profile="SIN"
-        )
+        wave = self._new("ShaderNodeTexWave", wave_type="BANDS", bands_direction="DIAGONAL", wave_profile="SIN")
         self._join(vector, wave.inputs["Vector"])
         for name, value in {"Scale": 0.2, "Distortion": 14.0, "Detail": 4.0, "Detail Scale": 1.1}.items():
             wave.inputs[name].default_value = value

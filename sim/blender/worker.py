@@ -1,9 +1,9 @@
 """Entry point of the Blender child: `python -m sim.blender.worker`; scenes in on stdin, pixels out on stdout.
 
-The child ends when its stdin closes, also in the middle of a render: a thread reads stdin, and Blender lets go of the
-interpreter lock while it renders. So it never outlives its parent, whatever kills that one. Blender prints to file
-descriptor 1 at will; the pixels travel on a copy of the original one, and 1 goes to the log. It ends with `os._exit`
-because Blender may crash on its way out after good work.
+The child ends when its stdin closes, also in the middle of a render: a thread reads stdin, and Blender
+lets go of the interpreter lock while it renders. So it never outlives its parent, whatever kills that
+one. Blender prints to file descriptor 1 at will; the pixels travel on a copy of the original one, and 1
+goes to the log. It ends with `os._exit` because Blender may crash on its way out after good work.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _serve(job: dict[str, Any], lines: queue.Queue[str], out: int) -> None:
 
 
 def load_model(source: dict[str, Any]) -> Mesh:
-    """Mesh of a model source as `sim.render` describes it: procedural (made here) or a normalised .npz file."""
+    """Mesh of a source as `sim.render` describes it: procedural (made here) or a normalised .npz file."""
     if source["kind"] == "procedural":
         from sim.shapes import build_mesh
 

@@ -1,0 +1,273 @@
+"""A whole data set directory: shards rendered by several Blender processes, then `_info.json`, README.md, index.json.
+
+`index.json` is written last, so a directory that has it is complete. `render_dataset` makes and resumes a directory;
+`assemble_dataset` links shards that were rendered elsewhere into one. Both leave the same files.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+from sim.datacard import data_card
+from sim.devices import cpu_count, gpu_count
+from sim.shards import (
+    FORMAT_VERSION,
+    Progress,
+    RenderConfig,
+    catalog_of,
+    open_renderer,
+    read_record,
+    render_shard,
+    require_same,
+    shard_name,
+    to_json,
+    write_atomically,
+)
+from sim.wire import Device
+
+INDEX = "index.json"
+
+
+def shard_plan(config: RenderConfig, num_images: int) -> list[tuple[int, int]]:
+    """(first image, number of images) of every shard of a set. Raises ValueError for an empty set."""
+    if num_images < 1:
+        raise ValueError(f"num_images is {num_images}; allowed: 1 and up")
+    size = config.images_per_shard
+    return [(start, min(size, num_images - start)) for start in range(0, num_images, size)]
+
+
+def render_dataset(
+    config: RenderConfig,
+    *,
+    out: Path,
+    num_images: int,
+    workers: int | None = None,
+    device: Device = "cpu",
+    shards: tuple[int, int] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Render `num_images` images into the directory `out`; go on where an earlier call stopped.
+
+    Args:
+        workers: Blender processes; None: one per CPU core, or one per GPU.
+        shards: render only the shards first:last (last excluded) of the set, for several machines on one
+            directory; whoever finds all shards there writes the index.
+
+    Returns:
+        images, rendered (by this call), shards, bytes, seconds, images_per_second, failed, complete.
+
+    Raises:
+        ValueError: a bad argument, or `out` holds another configuration's data.
+        RenderError: Blender cannot work here.
+        OSError: for example a full disk.
+    """
+    plan = shard_plan(config, num_images)
+    first, last = shards or (0, len(plan))
+    if not 0 <= first < last <= len(plan):
+        raise ValueError(f"shards is {first}:{last}; this set has the shards 0:{len(plan)}")
+    out.mkdir(parents=True, exist_ok=True)
+    refuse_foreign_data(config, out, num_images)
+    workers = min(_worker_count(workers, device), last - first)
+    begun = time.monotonic()
+    run = _Run(config, out, plan[first:last], workers, device, progress)
+    run.finish()
+    seconds = time.monotonic() - begun
+    records = [read_record(out, shard_name(number)) for number in range(len(plan))]
+    present = [record for record in records if record is not None]
+    complete = len(present) == len(plan)
+    if complete:
+        write_index(config, out, present)
+    return {
+        "images": sum(record["images"] for record in present),
+        "rendered": run.rendered,
+        "shards": len(present),
+        "bytes": sum(record["bytes"] for record in present),
+        "seconds": round(seconds, 3),
+        "images_per_second": round(run.rendered / seconds, 2) if seconds > 0 else 0.0,
+        "failed": [failure for record in present for failure in record["failed"]],
+        "complete": complete,
+    }
+
+
+class _Run:
+    """The shards of one call, shared among worker threads with one Blender process each."""
+
+    def __init__(
+        self,
+        config: RenderConfig,
+        out: Path,
+        plan: Sequence[tuple[int, int]],
+        workers: int,
+        device: Device,
+        progress: Progress | None,
+    ) -> None:
+        self._config, self._out, self._workers, self._device = config, out, workers, device
+        self._progress = progress
+        self._todo = list(reversed(plan))
+        self._total = sum(count for _, count in plan)
+        self._done: dict[int, int] = {}
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self.rendered = 0
+
+    def finish(self) -> None:
+        """Render everything; the first error of any worker stops all of them and is raised."""
+        with ThreadPoolExecutor(self._workers, thread_name_prefix="render") as pool:
+            futures = [pool.submit(self._work, number) for number in range(self._workers)]
+            try:
+                wait(futures, return_when=FIRST_EXCEPTION)
+            finally:  # also for an exception that a signal handler raised in this thread
+                self._stop.set()
+        for future in futures:
+            future.result()
+
+    def _work(self, number: int) -> None:
+        threads = max(1, cpu_count() // self._workers)
+        gpus = 0 if self._device == "cpu" else gpu_count()
+        gpu = number % gpus if gpus > 1 else None
+        try:
+            with open_renderer(self._config, device=self._device, threads=threads, gpu=gpu) as renderer:
+                while (shard := self._next()) is not None:
+                    start, count = shard
+                    seen = 0
+
+                    def note(done: int, total: int, what: str, start: int = start) -> None:
+                        nonlocal seen
+                        seen += 1
+                        self._report(start, done, what)
+                        if self._stop.is_set():
+                            raise _Stopped
+
+                    record = render_shard(
+                        self._config, out=self._out, start=start, count=count, renderer=renderer, progress=note
+                    )
+                    with self._lock:
+                        self.rendered += seen
+                    self._report(start, count, record["name"])
+        except _Stopped:
+            return
+        except BaseException:
+            self._stop.set()
+            raise
+
+    def _next(self) -> tuple[int, int] | None:
+        with self._lock:
+            return self._todo.pop() if self._todo and not self._stop.is_set() else None
+
+    def _report(self, start: int, done: int, note: str) -> None:
+        with self._lock:
+            self._done[start] = done
+            if self._progress is not None:
+                self._progress(sum(self._done.values()), self._total, note)
+
+
+class _Stopped(Exception):
+    """Another worker failed, or the main thread was interrupted."""
+
+
+def assemble_dataset(config: RenderConfig, shard_dirs: Sequence[Path], *, out: Path, num_images: int) -> dict[str, Any]:
+    """Make a data set directory of shards that lie elsewhere, by hard links where possible, else copies.
+
+    Raises:
+        ValueError: a shard is missing, damaged in size, or of another configuration.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    refuse_foreign_data(config, out, num_images)
+    records = []
+    for number, (start, count) in enumerate(shard_plan(config, num_images)):
+        name = shard_name(number)
+        folder = next((folder for folder in shard_dirs if (folder / f"{name}.json").exists()), None)
+        record = None if folder is None else read_record(folder, name)
+        if folder is None or record is None or record["count"] != count or record["start"] != start:
+            raise ValueError(
+                f"{name} with images {start} to {start + count - 1} is in none of the {len(shard_dirs)} given folders"
+            )
+        require_same(config.as_json(), record["config"], folder)
+        for file in (record["name"], f"{name}.json"):
+            _link(folder / file, out / file)
+        if (out / record["name"]).stat().st_size != record["bytes"]:
+            raise ValueError(f"{folder / record['name']} is not as long as its .json says; it was truncated or altered")
+        records.append(record)
+    index = write_index(config, out, records)
+    return {
+        "images": index["num_images"],
+        "shards": len(records),
+        "bytes": sum(record["bytes"] for record in records),
+        "failed": index["failed"],
+    }
+
+
+def write_index(config: RenderConfig, out: Path, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """`_info.json` (timm's reader), README.md and, last, `index.json`; returns the index."""
+    catalog = catalog_of(config.catalog)
+    for field in ("renderer", "catalog"):
+        if len(found := sorted({record[field] for record in records})) > 1:
+            raise ValueError(
+                f"the shards in {out} were made with different versions of the {field}: {', '.join(found)}"
+            )
+    counts = dict.fromkeys(catalog.classes, 0)
+    for record in records:
+        for name, count in record["classes"].items():
+            counts[name] += count
+    index = {
+        "format": FORMAT_VERSION,
+        "num_images": sum(record["images"] for record in records),
+        "classes": list(catalog.classes),
+        "class_counts": counts,
+        "config": config.as_json(),
+        "catalog": records[0]["catalog"],
+        "renderer": records[0]["renderer"],
+        "denoiser": config.denoiser,
+        "shards": [{name: record[name] for name in ("name", "images", "bytes", "sha256")} for record in records],
+        "failed": [failure for record in records for failure in record["failed"]],
+    }
+    lengths = [record["images"] for record in records]
+    split = {
+        "name": "train",
+        "filenames": [record["name"] for record in records],
+        "shard_lengths": lengths,
+        "num_samples": sum(lengths),
+    }
+    write_atomically(out / "_info.json", to_json({"splits": {"train": split}}))
+    write_atomically(out / "README.md", data_card(index, catalog).encode())
+    write_atomically(out / INDEX, to_json(index))
+    return index
+
+
+def refuse_foreign_data(config: RenderConfig, out: Path, num_images: int) -> None:
+    """Raises ValueError when `out` holds shards of another configuration, or more images than asked for."""
+    records = [read_record(out, path.stem) for path in sorted(out.glob("shard-*.json"))]
+    for record in records:
+        if record is not None:
+            require_same(config.as_json(), record["config"], out)
+    known = {record["name"] for record in records if record is not None}
+    if strange := sorted(path.name for path in out.glob("*.tar") if path.name not in known):
+        raise ValueError(f"{out} holds {strange[0]}, which was not made here; choose another output directory")
+    images = sum(record["count"] for record in records if record is not None)
+    if images > num_images:
+        raise ValueError(f"{out} holds {images} images already, num_images is {num_images}; choose another directory")
+
+
+def _worker_count(workers: int | None, device: Device) -> int:
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers is {workers}; allowed: 1 and up")
+    if workers is not None:
+        return workers
+    return cpu_count() if device == "cpu" else max(1, gpu_count())
+
+
+def _link(source: Path, target: Path) -> None:
+    temporary = target.with_name(target.name + ".tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, temporary)
+    temporary.replace(target)

@@ -1,0 +1,153 @@
+"""Looking at a data set: every shard checked against the index, counts, and a contact sheet."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+from sim.dataset import INDEX
+from sim.shards import Progress, file_sha256
+
+
+class DataSetDamaged(ValueError):
+    """A data set is not what its index says; one line that names the file."""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a verified data set holds."""
+
+    num_images: int
+    num_shards: int
+    num_bytes: int
+    class_counts: dict[str, int]
+    config: dict[str, Any]
+    failed: list[dict[str, Any]]
+
+
+def read_index(data: Path) -> dict[str, Any]:
+    """index.json of a complete data set. Raises FileNotFoundError or DataSetDamaged."""
+    path = data / INDEX
+    if not path.exists():
+        unfinished = any(data.glob("shard-*")) if data.is_dir() else False
+        raise FileNotFoundError(
+            f"{data} is no complete data set: it has no {INDEX}"
+            + ("; run the same `simpath render` again to finish it" if unfinished else "")
+        )
+    try:
+        index: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        missing = {"shards", "classes", "num_images", "class_counts", "config"} - set(index)
+    except ValueError as error:
+        raise DataSetDamaged(f"{path} is damaged: {error}") from None
+    if missing:
+        raise DataSetDamaged(f"{path} lacks {sorted(missing)[0]!r}")
+    return index
+
+
+def verify_dataset(data: Path, progress: Progress | None = None) -> Inspection:
+    """Read every byte of a data set and compare with its index.
+
+    Raises:
+        FileNotFoundError: no index.
+        DataSetDamaged: a shard is missing, truncated or altered; all bad ones are named.
+    """
+    index = read_index(data)
+    shards = index["shards"]
+    wrong = []
+    for number, shard in enumerate(shards):
+        path = data / shard["name"]
+        if not path.exists():
+            wrong.append(f"{shard['name']} is missing")
+        elif (size := path.stat().st_size) != shard["bytes"]:
+            wrong.append(f"{shard['name']} has {size} bytes instead of {shard['bytes']}")
+        elif file_sha256(path) != shard["sha256"]:
+            wrong.append(f"{shard['name']} was altered (its sha256 differs)")
+        if progress is not None:
+            progress(number + 1, len(shards), shard["name"])
+    if wrong:
+        raise DataSetDamaged(f"{data}: {'; '.join(wrong)}")
+    return Inspection(
+        num_images=index["num_images"],
+        num_shards=len(shards),
+        num_bytes=sum(shard["bytes"] for shard in shards),
+        class_counts=index["class_counts"],
+        config=index["config"],
+        failed=index["failed"],
+    )
+
+
+def contact_sheet(data: Path, out_png: Path, rows: int = 6, columns: int = 8, tile: int = 112) -> None:
+    """A grid of pictures with the class names below them; as many classes as fit, then further images of each.
+
+    Args:
+        tile: width and height of one picture on the sheet, pixels.
+    """
+    index = read_index(data)
+    chosen = _choose(data, index, rows * columns)
+    caption, gap, margin = 18, 8, 16
+    rows = max(1, -(-len(chosen) // columns))
+    width = 2 * margin + columns * tile + (columns - 1) * gap
+    height = 2 * margin + rows * (tile + caption) + (rows - 1) * gap
+    sheet = Image.new("RGB", (width, height), (250, 250, 248))
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
+    for place, (class_name, picture) in enumerate(chosen):
+        x = margin + place % columns * (tile + gap)
+        y = margin + place // columns * (tile + caption + gap)
+        sheet.paste(picture.resize((tile, tile), Image.Resampling.LANCZOS), (x, y))
+        text = _shorten(class_name, font, tile)
+        draw.text((x + tile / 2, y + tile + 2), text, fill=(60, 60, 60), font=font, anchor="ma")
+    temporary = out_png.with_name(out_png.name + ".tmp")
+    sheet.save(temporary, "PNG")
+    temporary.replace(out_png)
+
+
+def iterate_samples(data: Path, index: dict[str, Any]) -> Iterator[dict[str, bytes]]:
+    """Members of every sample by suffix, with "key", in the order of the shards."""
+    for shard in index["shards"]:
+        with tarfile.open(data / shard["name"]) as tar:
+            sample: dict[str, bytes] = {}
+            for member in tar:
+                key, _, suffix = member.name.partition(".")
+                if sample and sample["key"].decode() != key:
+                    yield sample
+                    sample = {}
+                file = tar.extractfile(member)
+                assert file is not None
+                sample |= {"key": key.encode(), suffix: file.read()}
+            if sample:
+                yield sample
+
+
+def _choose(data: Path, index: dict[str, Any], wanted: int) -> list[tuple[str, Image.Image]]:
+    """The first images of every class, as even a number of each as `wanted` allows, sorted by class number."""
+    present = [name for name in index["classes"] if index["class_counts"].get(name)][:wanted]
+    per_class = max(1, wanted // max(1, len(present)))
+    taken: Counter[str] = Counter()
+    chosen: list[tuple[int, str, Image.Image]] = []
+    suffix = index["config"]["format"]
+    goal = sum(min(per_class, index["class_counts"][name]) for name in present)
+    for sample in iterate_samples(data, index):
+        if len(chosen) >= goal:
+            break
+        name = index["classes"][int(sample["cls"])]
+        if name in present and taken[name] < per_class:
+            taken[name] += 1
+            picture = Image.open(io.BytesIO(sample[suffix])).convert("RGB")
+            chosen.append((int(sample["cls"]), name, picture))
+    chosen.sort(key=lambda item: item[0])
+    return [(name, picture) for _, name, picture in chosen]
+
+
+def _shorten(text: str, font: Any, width: int) -> str:
+    text = text.replace("_", " ")
+    while len(text) > 1 and font.getlength(text) > width:
+        text = text[:-2].rstrip() + "…"
+    return text

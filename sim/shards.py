@@ -1,0 +1,316 @@
+"""The `render_shard` stage: simulation parameters in, one WebDataset shard out.
+
+A shard is a tar of samples `<index, eight digits>.jpg .cls .json`. It is written under a temporary name, flushed and
+renamed; its bytes depend on the configuration, the bpy version and the device type only: members stand in index
+order, the tar carries no times and no owners, and Pillow encodes the pictures.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import functools
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from sim.assets import AssetCatalog, CatalogConfig, load_catalog
+from sim.journal import Journal
+from sim.params import SimParams, SimRanges
+from sim.render import BlenderRenderer, Renderer, SceneFailure, ScenesFailed
+from sim.scene import SceneSpec, sample_scene
+from sim.wire import Denoiser, Device, RenderSettings
+
+FORMAT_VERSION = 1
+"""Of shard and index files; part of what a reader may rely on."""
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class RenderConfig:
+    """Everything that changes the pixels or the files of a data set."""
+
+    params: SimParams = field(default_factory=SimParams)
+    """The eight simulation parameters."""
+    ranges: SimRanges = field(default_factory=SimRanges)
+    """Bounds of the distributions behind their "random" levels."""
+    catalog: CatalogConfig = field(default_factory=CatalogConfig)
+    """Models, materials and environments."""
+    models: Literal["all", "train", "heldout"] = "all"
+    """Which models of each class: all, or one half, for telling apart models and classes."""
+    seed: int = 0
+    size: int = 224
+    """Width and height of the pictures in pixels."""
+    samples: int = 16
+    """Cycles paths per pixel."""
+    denoiser: Denoiser = "none"
+    format: Literal["jpg", "webp", "png"] = "jpg"
+    quality: int = 90
+    """Of jpg and webp, 1 to 100."""
+    images_per_shard: int = 1000
+
+    def __post_init__(self) -> None:
+        self.settings()
+        if self.format not in ("jpg", "webp", "png"):
+            raise ValueError(f"format is {self.format!r}; allowed: jpg, webp, png")
+        if self.models not in ("all", "train", "heldout"):
+            raise ValueError(f"models is {self.models!r}; allowed: all, train, heldout")
+        for name, low, high in (("quality", 1, 100), ("images_per_shard", 1, 10**6), ("seed", 0, 2**63)):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name} is {value}; allowed: {low} to {high}")
+
+    def settings(self) -> RenderSettings:
+        return RenderSettings(size=self.size, samples=self.samples, denoiser=self.denoiser)
+
+    def as_json(self) -> dict[str, Any]:
+        """What the files record and what a resumed run is compared with."""
+        record: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return record
+
+
+@functools.lru_cache(maxsize=4)
+def catalog_of(config: CatalogConfig) -> AssetCatalog:
+    """`load_catalog`, once per process: every shard needs it."""
+    return load_catalog(config)
+
+
+def open_renderer(
+    config: RenderConfig,
+    *,
+    device: Device = "cpu",
+    threads: int = 1,
+    gpu: int | None = None,
+    log: Path | None = None,
+    pass_fds: tuple[int, ...] = (),
+) -> BlenderRenderer:
+    """The Blender renderer for a configuration; see `sim.render.BlenderRenderer` for the arguments."""
+    return BlenderRenderer(
+        catalog_of(config.catalog),
+        config.settings(),
+        device=device,
+        threads=threads,
+        gpu=gpu,
+        log=log,
+        pass_fds=pass_fds,
+    )
+
+
+def shard_name(number: int) -> str:
+    return f"shard-{number:06d}"
+
+
+def render_shard(
+    config: RenderConfig,
+    *,
+    out: Path,
+    start: int,
+    count: int,
+    renderer: Renderer,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Render the images `start` to `start + count - 1` into `out/shard-<start // images_per_shard>.tar`.
+
+    A shard that is there already is checked and kept. An interrupted one goes on where it was (journal beside it).
+
+    Returns:
+        The content of the shard's .json file: images, bytes, sha256, classes, config, renderer, and `failed`, the
+        scenes that could not be rendered (their images are missing; a further call tries them again).
+
+    Raises:
+        ValueError: `out` holds a shard of another configuration.
+        RenderError: Blender cannot work here.
+        OSError: for example a full disk; nothing is left under a final name.
+    """
+    if start % config.images_per_shard or not 1 <= count <= config.images_per_shard:
+        raise ValueError(
+            f"images {start} to {start + count} are no shard; one holds up to {config.images_per_shard} images"
+        )
+    name = shard_name(start // config.images_per_shard)
+    out.mkdir(parents=True, exist_ok=True)
+    kept = read_record(out, name)
+    if kept is not None:
+        require_same(config.as_json(), kept["config"], out)
+        if kept["start"] == start and kept["count"] == count and not kept["failed"] and _is_intact(out, kept):
+            return kept
+    description = {
+        "config": config.as_json(),
+        "start": start,
+        "catalog": catalog_of(config.catalog).digest(),
+        "renderer": renderer.version,
+    }
+    with _naming_full_disk(out, name), Journal(out / f"{name}.journal", description) as journal:
+        failures = _fill(journal, config, range(start, start + count), renderer, progress)
+        present = [index for index in range(start, start + count) if index in journal]
+        if not present:
+            raise ScenesFailed(failures)
+        record = _write_shard(out, name, journal, present)
+        record |= {"start": start, "count": count, "failed": [dataclasses.asdict(item) for item in failures]}
+        record |= {"config": description["config"], "catalog": description["catalog"]}
+        record |= {"renderer": description["renderer"]}
+        write_atomically(out / f"{name}.json", to_json(record))
+        journal.remove()
+    return record
+
+
+def _fill(
+    journal: Journal, config: RenderConfig, indices: range, renderer: Renderer, progress: Progress | None
+) -> list[SceneFailure]:
+    """Render what the journal lacks, grouped by HDRI: another one makes Cycles rebuild its importance map."""
+    catalog = catalog_of(config.catalog)
+    specs = [
+        sample_scene(catalog, config.params, config.ranges, config.seed, index, models=config.models)
+        for index in indices
+        if index not in journal
+    ]
+    specs.sort(key=lambda spec: (spec.hdri, spec.model, spec.index))
+    try:
+        for spec, pixels in renderer.render(specs):
+            journal.append(spec.index, sample_members(config, spec, pixels))
+            if progress is not None:
+                progress(sum(index in journal for index in indices), len(indices), spec.class_name)
+    except ScenesFailed as error:
+        return error.failures
+    return []
+
+
+def sample_members(config: RenderConfig, spec: SceneSpec, pixels: np.ndarray) -> dict[str, bytes]:
+    """The files of one sample by suffix."""
+    record = dataclasses.asdict(spec)
+    record["materials"] = [material.name for material in spec.materials]
+    record |= {"seed": config.seed, "params": config.params.as_dict(), "size": config.size}
+    return {
+        config.format: encode_image(pixels, config.format, config.quality),
+        "cls": str(spec.class_id).encode(),
+        "json": json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode(),
+    }
+
+
+def encode_image(pixels: np.ndarray, file_format: str, quality: int) -> bytes:
+    """Encode uint8 (H, W, 3) as jpg, webp or png; equal pixels give equal bytes."""
+    buffer = io.BytesIO()
+    image = Image.fromarray(pixels)
+    if file_format == "jpg":
+        image.save(buffer, "JPEG", quality=quality)
+    elif file_format == "webp":
+        image.save(buffer, "WEBP", quality=quality)
+    else:
+        image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _write_shard(out: Path, name: str, journal: Journal, indices: list[int]) -> dict[str, Any]:
+    path = out / f"{name}.tar"
+    temporary = path.with_name(path.name + ".tmp")
+    classes: dict[str, int] = {}
+    try:
+        with temporary.open("wb") as file:
+            with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+                for index in indices:
+                    members = journal.read(index)
+                    class_name = json.loads(members["json"])["class_name"]
+                    classes[class_name] = classes.get(class_name, 0) + 1
+                    for suffix, data in members.items():
+                        info = tarfile.TarInfo(f"{index:08d}.{suffix}")
+                        info.size, info.mode, info.mtime = len(data), 0o644, 0
+                        tar.addfile(info, io.BytesIO(data))
+            file.flush()
+            os.fsync(file.fileno())
+        record = {
+            "format": FORMAT_VERSION,
+            "name": path.name,
+            "images": len(indices),
+            "bytes": temporary.stat().st_size,
+            "sha256": file_sha256(temporary),
+            "classes": dict(sorted(classes.items())),
+        }
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return record
+
+
+def read_record(out: Path, name: str) -> dict[str, Any] | None:
+    """The .json of a shard, None when it is not there. Raises ValueError when it cannot be read."""
+    path = out / f"{name}.json"
+    if not path.exists():
+        return None
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it and its .tar to render the shard again") from None
+    return record
+
+
+def _is_intact(out: Path, record: Mapping[str, Any]) -> bool:
+    path = out / str(record["name"])
+    return path.exists() and path.stat().st_size == record["bytes"] and file_sha256(path) == str(record["sha256"])
+
+
+def require_same(mine: Mapping[str, Any], theirs: Mapping[str, Any], out: Path) -> None:
+    """Raises ValueError naming the first field in which the two configurations differ."""
+    flat_mine, flat_theirs = dict(_flatten(mine)), dict(_flatten(theirs))
+    for name in [*flat_mine, *flat_theirs]:
+        here, there = flat_mine.get(name, "absent"), flat_theirs.get(name, "absent")
+        if here != there:
+            raise ValueError(
+                f"{out} holds data of another configuration: {name} is {there!r} there and {here!r} here; "
+                "choose another output directory"
+            )
+
+
+def _flatten(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def to_json(record: Mapping[str, Any]) -> bytes:
+    return (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Temporary name in the same directory, flush to disk, rename."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("wb") as file:
+            _write_all(file, data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_all(file: IO[bytes], data: bytes) -> None:
+    file.write(data)
+    file.flush()
+    os.fsync(file.fileno())
+
+
+@contextmanager
+def _naming_full_disk(out: Path, name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OSError(
+            error.errno, f"the disk is full: {name} could not be finished; finished shards are kept", str(out)
+        ) from error
