@@ -32,8 +32,7 @@ from typing import Any
 from pipelines.configs import canonical, json_digest
 
 Inputs = Mapping[str, str | Sequence[str]]
-"""Input name -> digest (of an artifact, a folder, or a literal value), or a list of them where order
-matters."""
+"""Input name -> digest (of an artifact, a folder, or a literal value), or a list of them where order matters."""
 
 METADATA = "artifact.json"
 # A lock that is held longer than any stage takes is a process that hangs: say so instead of waiting for
@@ -88,16 +87,14 @@ class Artifact:
 
 
 class Store:
-    """Artifacts under one directory, shared by any number of runs, processes and machines with working
-    flock."""
+    """Artifacts under one directory, shared by any number of runs, processes and machines with working flock."""
 
     def __init__(self, root: str | Path, *, lock_limit_s: float = LOCK_LIMIT_S) -> None:
         self.root = Path(root).absolute()
         self.lock_limit_s = lock_limit_s
 
     def path(self, digest: str) -> Path:
-        """Where the artifact is or will be; one stat tells whether it is complete, however many there
-        are."""
+        """Where the artifact is or will be; one stat tells whether it is complete, however many there are."""
         return self.root / "artifacts" / digest[:2] / digest
 
     def partial(self, digest: str) -> Path:

@@ -41,7 +41,8 @@ class RunRecord:
             return
         self._known.add(digest)
         with _runs_lock(self._store, fcntl.LOCK_SH), self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"digest": digest}) + "\n")
+            # the new line comes first: the last one may have been cut off by a kill
+            file.write("\n" + json.dumps({"digest": digest}) + "\n")
 
     def finish(self) -> None:
         """Keep only what was registered through this object: the run is complete with it."""
@@ -81,8 +82,7 @@ def forget(store: Store, name: str) -> None:
 
 
 def usage(store: Store) -> list[Usage]:
-    """Number, bytes and computing time of the artifacts by stage. Hard links into other artifacts count
-    twice."""
+    """Number, bytes and computing time of the artifacts by stage. Hard links into other artifacts count twice."""
     sums: dict[str, list[Any]] = {}
     for artifact in store.artifacts():
         entry = sums.setdefault(artifact.stage, [0, 0, 0.0])

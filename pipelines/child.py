@@ -32,7 +32,7 @@ from typing import IO, Any, NoReturn
 import psutil
 
 from pipelines.configs import from_json, to_json
-from pipelines.job import Emit, Job, Outcome, Session, Stopped, append_log, run_job
+from pipelines.job import Emit, Job, Outcome, Session, Stopped, StopRequest, append_log, run_job
 
 EXIT_SAVED = 75
 # A child is replaced after so many jobs or above so much memory: leaks of Blender and torch stay bounded.
@@ -226,9 +226,9 @@ def thread_environment(environment: Mapping[str, str], cores: int) -> dict[str, 
 
 
 def serve(messages: IO[str], jobs: Callable[[], Job]) -> NoReturn:
-    """The child's main loop: one job after another until stdin closes (the watchdog ends the process
-    then)."""
-    signal.signal(signal.SIGTERM, _raise_stopped)
+    """The child's main loop: one job after another until stdin closes (the watchdog ends the process then)."""
+    stop = StopRequest()
+    signal.signal(signal.SIGTERM, lambda signum, frame: _on_sigterm(stop))
     lock = threading.Lock()
 
     def send(message: dict[str, Any]) -> None:
@@ -241,11 +241,12 @@ def serve(messages: IO[str], jobs: Callable[[], Job]) -> NoReturn:
         while True:
             job = jobs()
             _redirect_output(job.log)
-            outcome = run_job(job, send, session)
+            outcome = run_job(job, send, session, stop)
+            stop.polled = False
             sys.stdout.flush()
             sys.stderr.flush()
             send({"outcome": to_json(outcome)})
-            if outcome.status == "stopped":
+            if stop.requested:
                 raise Stopped
             if outcome.status == "failed":
                 session.close()  # whatever was kept may be what failed
@@ -253,10 +254,11 @@ def serve(messages: IO[str], jobs: Callable[[], Job]) -> NoReturn:
         os._exit(EXIT_SAVED)
 
 
-def _raise_stopped(signum: int, frame: object) -> NoReturn:
+def _on_sigterm(stop: StopRequest) -> None:
+    first, stop.requested = not stop.requested, True
     # once: a second SIGTERM must not interrupt the saving
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise Stopped
+    if first and not stop.polled:
+        raise Stopped
 
 
 def _redirect_output(log: str) -> None:

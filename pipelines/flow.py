@@ -68,7 +68,16 @@ class Handle:
         return Part(self, name)
 
 
-Input = Handle | Part | Path | str
+@dataclass(frozen=True)
+class Given:
+    """A text whose meaning lies elsewhere (a task's name under a root): the stage gets the text, the digest says
+    what it stands for."""
+
+    text: str
+    digest: str
+
+
+Input = Handle | Part | Path | Given | str
 Inputs = Mapping[str, Input | Sequence[Input]]
 
 
@@ -195,7 +204,7 @@ class Flow:
             log=str(self.logs / stage / f"{key.digest[:16]}.log"),
             digests=dict(key.inputs),
             inputs={name: _each(value, lambda r: r[1]) for name, value in read.items()},
-            input_paths=tuple(name for name, value in inputs.items() if not isinstance(value, str)),
+            input_paths=tuple(name for name, value in inputs.items() if not isinstance(value, str | Given)),
             knobs=dict(knobs or {}),
             cores=max(1, cores),
             silence_limit_s=row.silence_limit_s,
@@ -288,6 +297,8 @@ class Flow:
             return f"{handle.digest}/{name}", str(self.store.path(handle.digest) / name)
         if isinstance(value, Path):
             return digest_folder(value, self.store.root / "folders"), str(value.absolute())
+        if isinstance(value, Given):
+            return value.digest, value.text
         return f"text:{value}", value
 
 

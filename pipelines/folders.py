@@ -1,5 +1,4 @@
-"""Digests of files and folders that the user gives, through an index of sha256s so that a second look is
-cheap."""
+"""Digests of files and folders that the user gives, through an index of sha256s so that a second look is cheap."""
 
 from __future__ import annotations
 

@@ -35,6 +35,18 @@ class Stopped(BaseException):
     """Raised in the main thread by SIGTERM: the stage stops where it is and its partial directory stays."""
 
 
+@dataclass
+class StopRequest:
+    """SIGTERM as a stage sees it: one that takes `stop` polls it, saves and raises; any other gets Stopped."""
+
+    requested: bool = False
+    polled: bool = False
+    """Whether the running stage takes `stop`."""
+
+    def __call__(self) -> bool:
+        return self.requested
+
+
 @dataclass(frozen=True)
 class Job:
     """Everything that a process anywhere needs to make one artifact."""
@@ -87,15 +99,13 @@ class Outcome:
 
 
 class Session:
-    """Things that outlive a job inside one process, such as a Blender child: one per name, closed with
-    it."""
+    """Things that outlive a job inside one process, such as a Blender child: one per name, closed with it."""
 
     def __init__(self) -> None:
         self._kept: dict[str, tuple[Any, Any, ExitStack]] = {}
 
     def keep(self, name: str, key: Any, make: Callable[[], AbstractContextManager[T]]) -> T:
-        """The thing called `name`; made (and an older one closed) unless the one that is there has this
-        key."""
+        """The thing called `name`; made (and an older one closed) unless the one that is there has this key."""
         if name in self._kept:
             old_key, thing, stack = self._kept[name]
             if old_key == key:
@@ -116,9 +126,9 @@ class Session:
             self.drop(name)
 
 
-def run_job(job: Job, emit: Emit, session: Session) -> Outcome:
-    """Make the job's artifact in this process. Errors of the stage become a failed Outcome and a log
-    entry."""
+def run_job(job: Job, emit: Emit, session: Session, stop: StopRequest | None = None) -> Outcome:
+    """Make the job's artifact in this process. Errors of the stage become a failed Outcome and a log entry."""
+    stop = stop or StopRequest()
     started, cpu_before = time.monotonic(), _cpu_s(job.kind)
     status: Literal["done", "failed", "stopped"] = "done"
     error = None
@@ -126,7 +136,8 @@ def run_job(job: Job, emit: Emit, session: Session) -> Outcome:
         function = resolve(job.function)
         config = from_json(_config_type(function), job.config, job.stage)
         inputs = {name: _input(job, name) for name in job.inputs}
-        knobs = _accepted(function, job, emit, session)
+        knobs = _accepted(function, job, emit, session, stop)
+        stop.polled = knobs.get("stop") is stop
 
         def make(out: Path) -> Any:
             return function(config, **inputs, **knobs, out=out)
@@ -140,7 +151,8 @@ def run_job(job: Job, emit: Emit, session: Session) -> Outcome:
     except Stopped:
         status, error = "stopped", "stopped by SIGTERM"
     except Exception as caught:
-        status, error = "failed", describe(caught)
+        # a stage that was asked to stop says so by an exception of its own
+        status, error = ("stopped", "stopped by SIGTERM") if stop.requested else ("failed", describe(caught))
         append_log(job.log, traceback.format_exc())
     return Outcome(
         digest=job.key.digest,
@@ -154,8 +166,7 @@ def run_job(job: Job, emit: Emit, session: Session) -> Outcome:
 
 
 def describe(error: BaseException) -> str:
-    """One line: the message of an error raised on purpose, with the type's name where it is probably a
-    bug."""
+    """One line: the message of an error raised on purpose, with the type's name where it is probably a bug."""
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     deliberate = isinstance(error, (ValueError, OSError, RuntimeError)) and text
     return text if deliberate else f"{type(error).__name__}: {text}"
@@ -188,11 +199,14 @@ def _input(job: Job, name: str) -> Any:
     return Path(value) if isinstance(value, str) else [Path(path) for path in value]
 
 
-def _accepted(function: Callable[..., Any], job: Job, emit: Emit, session: Session) -> dict[str, Any]:
+def _accepted(
+    function: Callable[..., Any], job: Job, emit: Emit, session: Session, stop: StopRequest
+) -> dict[str, Any]:
     """The job's own knobs, and of what the runner offers what the function has a parameter for."""
     offered = {
         "progress": _progress(job, emit),
         "threads": job.cores,
+        "stop": stop,
         "session": session,
         "log": Path(job.log),
     }

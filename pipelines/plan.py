@@ -74,8 +74,7 @@ class Plan:
                 self._make_ready(dependent)
 
     def start(self, limit: int) -> list[Job]:
-        """Jobs to start now, in the order in which they became ready, so that at most `limit` are
-        running."""
+        """Jobs to start now, in the order in which they became ready, so that at most `limit` are running."""
         started = []
         while self._ready and len(self.running) < limit:
             digest = self._ready.popleft()

@@ -109,8 +109,7 @@ class Board:
         row.samples.append((now, row.units))
 
     def eta_s(self) -> float | None:
-        """Seconds until what was asked for so far is done: mean time per job, over the jobs that run at
-        once."""
+        """Seconds until what was asked for so far is done: mean time per job, over the jobs that run at once."""
         seconds = 0.0
         running = sum(len(row.active) for row in self.rows.values())
         for row in self.rows.values():
