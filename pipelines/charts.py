@@ -20,9 +20,7 @@ SHAPES = ("dot", "square", "diamond", "ring", "triangle")
 
 def tag(name: str, *children: Markup | str, **attributes: object) -> Markup:
     """One SVG element; `class_` and `stroke_width` become class and stroke-width, None is left out."""
-    pairs = (
-        (key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items() if value is not None
-    )
+    pairs = ((key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items() if value is not None)
     shown = ((key, _short(value) if isinstance(value, float) else value) for key, value in pairs)
     inside = Markup("").join(Markup(' {}="{}"').format(key, value) for key, value in shown)
     return Markup("<{0}{1}>{2}</{0}>").format(name, inside, Markup("").join(children))
@@ -35,9 +33,7 @@ def mark(shape: str, x: float, y: float, r: float, class_: str, tooltip: str = "
         return tag("rect", *inside, x=x - r, y=y - r, width=2 * r, height=2 * r, class_=class_)
     if shape in ("diamond", "triangle"):
         corners = (
-            ((0, -1.35), (1.35, 0), (0, 1.35), (-1.35, 0))
-            if shape == "diamond"
-            else ((0, -1.3), (1.25, 1), (-1.25, 1))
+            ((0, -1.35), (1.35, 0), (0, 1.35), (-1.35, 0)) if shape == "diamond" else ((0, -1.3), (1.25, 1), (-1.25, 1))
         )
         points = " ".join(f"{_short(x + r * dx)},{_short(y + r * dy)}" for dx, dy in corners)
         return tag("polygon", *inside, points=points, class_=class_)
@@ -117,12 +113,11 @@ class Dot:
     strong: bool = False
 
 
-def dot_chart(
-    title: str, unit: str, groups: Sequence[tuple[str, Sequence[Dot]]], *, width: float, alt: str
-) -> Markup:
+def dot_chart(title: str, unit: str, groups: Sequence[tuple[str, Sequence[Dot]]], *, width: float, alt: str) -> Markup:
     """Dots with intervals, one group of rows per task; below 500 px the task's name stands above its rows."""
     narrow = width < 500
-    gutter = 14.0 if narrow else 170.0
+    longest = min(24, max(len(name) for name, _ in groups))
+    gutter = 14.0 if narrow else 24 + 7.4 * longest
     row, header, gap, top = 17.0, 20.0 if narrow else 0.0, 12.0, 62.0
     values = [bound for _, dots in groups for dot in dots for bound in (dot.value, *(dot.ci95 or ()))]
     axis = make_axis(values, gutter + 10, width - 22, ticks=4 if narrow else 7, percent=unit == "%")
@@ -138,9 +133,7 @@ def dot_chart(
         if index:
             parts.append(tag("line", x1=4.0, x2=width - 4, y1=y - gap / 2, y2=y - gap / 2, class_="rule"))
         place = (axis.start - 10, y + 13) if narrow else (gutter - 4, y + len(dots) * row / 2 + 4)
-        parts.append(
-            _text(*place, _cut(name, 44 if narrow else 24), "name", "start" if narrow else "end", full=name)
-        )
+        parts.append(_text(*place, _cut(name, 44 if narrow else 24), "name", "start" if narrow else "end", full=name))
         y += header
         for dot in dots:
             middle = y + row / 2
@@ -148,9 +141,7 @@ def dot_chart(
             if dot.ci95 is not None:
                 low, high = (axis.at(bound) for bound in dot.ci95)
                 said += f", 95 % interval {_short(dot.ci95[0])} to {_short(dot.ci95[1])}"
-                parts.append(
-                    tag("line", x1=low, x2=high, y1=middle, y2=middle, class_=f"whisker c{dot.color}")
-                )
+                parts.append(tag("line", x1=low, x2=high, y1=middle, y2=middle, class_=f"whisker c{dot.color}"))
             size = 5.5 if dot.strong else 4.2
             parts.append(mark(dot.shape, axis.at(dot.value), middle, size, f"mark c{dot.color}", said))
             y += row
@@ -174,14 +165,12 @@ def line_chart(
 ) -> Markup:  # fmt: skip
     """Curves with their names at their right ends."""
     labelled = [line for line in lines if line.color is not None]
-    right = 12 + (min(14, max((len(line.label) for line in labelled), default=0)) * 6.3)
+    right = 16 + min(14, max((len(line.label) for line in labelled), default=0)) * 7.4
     xs = [x for line in lines for x, y in zip(line.xs, line.ys, strict=True) if y is not None]
     ys = [y for line in lines for y in line.ys if y is not None]
     y_axis = make_axis(ys, height - 44, 34, percent=percent)
     x_axis = make_axis(xs, 52, width - right, whole=True)
-    x_axis = (
-        Axis(min(xs), max(max(xs), min(xs) + 1), x_axis.start, x_axis.end, x_axis.ticks) if xs else x_axis
-    )
+    x_axis = Axis(min(xs), max(max(xs), min(xs) + 1), x_axis.start, x_axis.end, x_axis.ticks) if xs else x_axis
     parts = [_title(title, width), *_frame(x_axis, y_axis, x_label, y_label, width, height)]
     ends: list[tuple[float, Line]] = []
     for line in sorted(lines, key=lambda line: line.color is not None):
@@ -198,9 +187,7 @@ def line_chart(
             ends.append((y_axis.at(y), line))
     for y, line in spread(ends, gap=13, low=38, high=height - 40):
         parts.append(
-            _text(
-                width - right + 8, y + 4, _cut(line.label, 14), f"end c{line.color}", "start", full=line.label
-            )
+            _text(width - right + 8, y + 4, _cut(line.label, 14), f"end c{line.color}", "start", full=line.label)
         )
     return drawing(width, height, alt, *parts)
 
@@ -224,28 +211,30 @@ def point_chart(
     points: Sequence[Point],
     *,
     alt: str,
-    width: float = 360.0,
-    height: float = 230.0,
+    width: float = 310.0,
+    height: float = 220.0,
 ) -> Markup:
-    """Points in the order in which they came, joined by a thin line; the chosen one is ringed and named."""
+    """Points in the order in which they came with the best so far as a line; the chosen one is ringed."""
     y_axis = make_axis([point.y for point in points], height - 56, 40, ticks=4, percent=True)
-    x_axis = make_axis([point.x for point in points], 62, width - 26, whole=True)
+    x_axis = make_axis([point.x for point in points], 68, width - 28, whole=True)
     low, high = min(point.x for point in points), max(point.x for point in points)
-    x_axis = Axis(
-        low, max(high, low + 1), x_axis.start, x_axis.end, tuple(t for t in x_axis.ticks if low <= t <= high)
-    )
+    x_axis = Axis(low, max(high, low + 1), x_axis.start, x_axis.end, tuple(t for t in x_axis.ticks if low <= t <= high))
     named = len(points) <= 6
     parts = [_title(title, width), *_frame(x_axis, y_axis, x_label, y_label, width, height)]
-    path = " ".join(f"{_short(x_axis.at(point.x))},{_short(y_axis.at(point.y))}" for point in points)
+    corners, best = [], -math.inf
+    for point in points:
+        if best > -math.inf:
+            corners.append((point.x, best))
+        best = max(best, point.y)
+        corners.append((point.x, best))
+    path = " ".join(f"{_short(x_axis.at(x))},{_short(y_axis.at(y))}" for x, y in corners)
     parts.append(tag("polyline", points=path, class_="curve faint"))
     for point in points:
         x, y = x_axis.at(point.x), y_axis.at(point.y)
         if point.ringed:
             parts.append(tag("circle", cx=x, cy=y, r=9.0, class_="ring"))
             below = y < 58
-            parts.append(
-                _text(min(max(x, 84), width - 40), y + (22 if below else -14), "chosen", "chosen", "middle")
-            )
+            parts.append(_text(min(max(x, 84), width - 40), y + (22 if below else -14), "chosen", "chosen", "middle"))
         said = f"{point.label}: {_short(point.y)}"
         parts.append(mark(point.shape, x, y, 4.5, f"mark c{point.color}", said))
         if named:
@@ -253,9 +242,7 @@ def point_chart(
     return drawing(width, height, alt, *parts)
 
 
-def spread(
-    ends: Sequence[tuple[float, Line]], *, gap: float, low: float, high: float
-) -> list[tuple[float, Line]]:
+def spread(ends: Sequence[tuple[float, Line]], *, gap: float, low: float, high: float) -> list[tuple[float, Line]]:
     """Move labels apart to at least `gap`, keeping their order, inside low to high where they fit."""
     placed: list[tuple[float, Line]] = []
     for y, line in sorted(ends, key=lambda end: end[0]):
@@ -279,9 +266,7 @@ def _runs(line: Line) -> list[list[tuple[float, float]]]:
     return [run for run in runs if run]
 
 
-def _frame(
-    x_axis: Axis, y_axis: Axis, x_label: str, y_label: str, width: float, height: float
-) -> list[Markup]:
+def _frame(x_axis: Axis, y_axis: Axis, x_label: str, y_label: str, width: float, height: float) -> list[Markup]:
     parts = []
     for value in y_axis.ticks:
         y = y_axis.at(value)
@@ -293,9 +278,7 @@ def _frame(
     parts.append(_text((x_axis.start + x_axis.end) / 2, height - 8, x_label, "label", "middle"))
     middle = (y_axis.start + y_axis.end) / 2
     turned = f"rotate(-90 12 {_short(middle)})"
-    parts.append(
-        tag("text", y_label, x=12.0, y=middle, class_="label", text_anchor="middle", transform=turned)
-    )
+    parts.append(tag("text", y_label, x=12.0, y=middle, class_="label", text_anchor="middle", transform=turned))
     return parts
 
 
@@ -338,8 +321,7 @@ def _tick(value: float, axis: Axis) -> str:
     step = (axis.high - axis.low) / max(1, len(axis.ticks) - 1)
     digits = max(
         0,
-        -math.floor(math.log10(step) + 1e-9)
-        + (1 if round(step / 10 ** math.floor(math.log10(step)), 6) == 2.5 else 0),
+        -math.floor(math.log10(step) + 1e-9) + (1 if round(step / 10 ** math.floor(math.log10(step)), 6) == 2.5 else 0),
     )
     text = f"{value:.3g}" if abs(value) >= 1e6 or digits > 5 else f"{value:.{digits}f}"
     return text.replace("-", "\u2212")

@@ -42,10 +42,7 @@ def score_chart(summary: Summary, width: float) -> Markup | None:
             groups.append((task, dots))
     if not groups:
         return None
-    said = [
-        f"{task}: {', '.join(f'{dot.label} {wording.number(dot.value)}' for dot in dots)}"
-        for task, dots in groups
-    ]
+    said = [f"{task}: {', '.join(f'{dot.label} {wording.number(dot.value)}' for dot in dots)}" for task, dots in groups]
     alt = f"Chart of test scores in percent with 95 % intervals, larger is better. {'; '.join(said)}."
     return charts.dot_chart("Test score by task and method", "%", groups, width=width, alt=alt)
 
@@ -65,12 +62,8 @@ def reward_charts(summary: Summary) -> list[Markup]:
             ringed = summary.chosen.get(task) == trial.setting
             points.append(charts.Point(trial.order + 1, trial.reward or 0.0, name, color, shape, ringed))
         listed = ", ".join(f"{point.label} {wording.number(point.y)}" for point in points[:40])
-        alt = (
-            f"Reward in percent on {task} in order of evaluation: {listed}{' …' if len(points) > 40 else ''}."
-        )
-        alt += "".join(
-            f" Chosen: {point.label}." for point in [point for point in points if point.ringed][:1]
-        )
+        alt = f"Reward in percent on {task} in order of evaluation: {listed}{' …' if len(points) > 40 else ''}."
+        alt += "".join(f" Chosen: {point.label}." for point in [point for point in points if point.ringed][:1])
         drawn.append(charts.point_chart(task, "order of evaluation", "reward (%)", points, alt=alt))
     return drawn
 
@@ -107,8 +100,7 @@ def training_curves(summary: Summary, run_dir: Path) -> tuple[list[Markup], list
     if not logs:
         return [], problems
     colored = {
-        setting.id: index
-        for index, setting in enumerate(s for s in summary.important_settings() if s.id in logs)
+        setting.id: index for index, setting in enumerate(s for s in summary.important_settings() if s.id in logs)
     }
     names = {setting.id: setting.name for setting in summary.settings}
     drawn = []
@@ -119,9 +111,7 @@ def training_curves(summary: Summary, run_dir: Path) -> tuple[list[Markup], list
         lines = []
         for name, log in logs.items():
             color = colored[name] if colored[name] < charts.COLORS else None
-            lines.append(
-                charts.Line(names[name], [row["epoch"] for row in log], [row[key] for row in log], color)
-            )
+            lines.append(charts.Line(names[name], [row["epoch"] for row in log], [row[key] for row in log], color))
         last = [(line.label, next((y for y in reversed(line.ys) if y is not None), None)) for line in lines]
         listed = ", ".join(f"{label} {wording.number(y, 2)}" for label, y in last[:40] if y is not None)
         alt = f"{title} by epoch, one line per parameter setting. At the end: {listed}."

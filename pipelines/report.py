@@ -87,15 +87,11 @@ def build_view(summary: Summary, run_dir: Path) -> dict[str, Any]:
         "pair": _pair(summary),
         "sheets": _setting_sheets(summary, run_dir),
         "left_out": _sheets_left_out(summary),
-        "task_sheets": {
-            task.name: read_sheet(run_dir, task.sheet, TASK_SHEET_WIDTH) for task in summary.tasks
-        },
+        "task_sheets": {task.name: read_sheet(run_dir, task.sheet, TASK_SHEET_WIDTH) for task in summary.tasks},
         "chosen_names": {task: summary.setting_name(setting) for task, setting in summary.chosen.items()},
         "chips": {setting.id: chips(setting) for setting in summary.settings},
         "rewards": figures.reward_charts(summary),
-        "reward_legend": [
-            (charts.glyph(shape, color), text) for color, shape, text in figures.ORIGINS.values()
-        ],
+        "reward_legend": [(charts.glyph(shape, color), text) for color, shape, text in figures.ORIGINS.values()],
         "heat": figures.heat_map(summary),
         "curves": curves,
         "curve_problems": curve_problems,
@@ -105,9 +101,7 @@ def build_view(summary: Summary, run_dir: Path) -> dict[str, Any]:
         "single_commands": {
             "settings": [(row.name, row.command) for row in summary.settings if row.command],
             "tasks": [(row.name, row.command) for row in summary.tasks if row.command],
-            "transfer": [
-                (f"{row.method} on {row.task}", row.command) for row in summary.transfer if row.command
-            ],
+            "transfer": [(f"{row.method} on {row.task}", row.command) for row in summary.transfer if row.command],
         },
         "remake": ("simpath", "report", str(run_dir)),
     }
@@ -170,9 +164,7 @@ def transfer_rows(summary: Summary) -> list[dict[str, Any]]:
     return rows
 
 
-def _transfer_row(
-    summary: Summary, task: str, cells: Sequence[Score | None], *, total: bool
-) -> dict[str, Any]:
+def _transfer_row(summary: Summary, task: str, cells: Sequence[Score | None], *, total: bool) -> dict[str, Any]:
     measured = [cell.score for cell in cells if cell is not None and cell.score is not None]
     best = max(measured) if len(measured) > 1 else None
     tests = {cell.n_test for cell in cells if cell is not None and cell.n_test is not None}
@@ -194,13 +186,10 @@ def _seeds(summary: Summary) -> list[str]:
     """How many pre-trainings stand behind a score, said once per number of seeds."""
     by_count: dict[int, list[str]] = {}
     for method in wording.method_names(summary):
-        for seeds in sorted(
-            {row.seeds for row in summary.transfer if row.method == method and row.seeds is not None}
-        ):
+        for seeds in sorted({row.seeds for row in summary.transfer if row.method == method and row.seeds is not None}):
             by_count.setdefault(seeds, []).append(wording.METHODS.get(method, method))
     return [
-        f"{', '.join(names)}: {seeds} {'seed' if seeds == 1 else 'seeds'}"
-        for seeds, names in sorted(by_count.items())
+        f"{', '.join(names)}: {seeds} {'seed' if seeds == 1 else 'seeds'}" for seeds, names in sorted(by_count.items())
     ]
 
 

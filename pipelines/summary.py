@@ -176,9 +176,7 @@ class Summary:
 
     def setting_name(self, setting_id: str | None) -> str:
         """The name of a setting; its id where no setting of that id is recorded."""
-        return next(
-            (row.name for row in self.settings if row.id == setting_id), setting_id or "an unnamed setting"
-        )
+        return next((row.name for row in self.settings if row.id == setting_id), setting_id or "an unnamed setting")
 
     def important_settings(self) -> list[Setting]:
         """All settings: the chosen ones first, then all off and all on, then the rest in their order."""
@@ -241,9 +239,7 @@ def _convert(value: object, hint: Any, where: str) -> Any:
         return value
     if origin is tuple and isinstance(value, list):
         if arguments[-1] is Ellipsis:
-            return tuple(
-                _convert(item, arguments[0], f"{where}[{index}]") for index, item in enumerate(value)
-            )
+            return tuple(_convert(item, arguments[0], f"{where}[{index}]") for index, item in enumerate(value))
         if len(value) == len(arguments):
             return tuple(
                 _convert(item, member, f"{where}[{index}]")

@@ -23,13 +23,13 @@ METHODS = {
 }
 MEANING = {
     "random weights": "no pre-training",
-    "random": "mean over uniformly drawn settings",
+    "random": "mean of drawn settings",
     "all_off": "no variation",
     "all_on": "domain randomisation",
     "best_fixed": "one setting for all tasks",
-    "chosen": "the controller's choice for each task",
+    "chosen": "the choice for each task",
 }
-BASELINES = ("random weights", "all_on")
+BASELINES = {"random weights": "random weights", "all_on": "domain randomisation (all on)"}
 SENTENCES_PER_TASK = 6  # with more tasks than this the findings count instead of naming
 
 
@@ -111,19 +111,16 @@ def verdict(ci95: Interval | None) -> str:
     return "above" if low > 0 else "below" if high < 0 else "open"
 
 
-def compare(comparison: Comparison, baseline: str) -> str:
-    """ "4.2 points above random weights (95 % interval +1.0 to +7.3)"."""
-    difference = comparison.difference
+def compare(comparison: Comparison, *, named: bool) -> str:
+    """ "4.2 points above random weights (95 % interval +1.0 to +7.3)"; `named` says what the interval is."""
+    baseline, difference, side = BASELINES[comparison.b], comparison.difference, verdict(comparison.ci95)
     if difference is None:
         return f"not compared with {baseline}"
-    side = "above" if difference >= 0 else "below"
-    inside = {
-        "above": f"95 % interval {interval(comparison.ci95, sign=True)}",
-        "below": f"95 % interval {interval(comparison.ci95, sign=True)}",
-        "open": f"95 % interval {interval(comparison.ci95, sign=True)}: no clear difference",
-        "unknown": "without an interval",
-    }[verdict(comparison.ci95)]
-    return f"{number(abs(difference))} points {side} {baseline} ({inside})"
+    said = f"{'95 % interval ' if named else ''}{interval(comparison.ci95, sign=True)}"
+    if side == "open":
+        return f"not clearly different from {baseline} ({signed(difference)} points, {said})"
+    direction = "above" if difference >= 0 else "below"
+    return f"{number(abs(difference))} points {direction} {baseline} ({said})"
 
 
 def headline(summary: Summary) -> str:
@@ -131,71 +128,47 @@ def headline(summary: Summary) -> str:
     tasks = summary.scored_tasks()
     if not tasks:
         return "No transfer score was measured yet, so there is nothing to conclude."
-    comparisons = [
-        (BASELINE_WORDS[baseline], found)
-        for baseline in BASELINES
-        if (found := summary.comparison("average" if len(tasks) > 1 else tasks[0], "chosen", baseline))
-    ]
-    if not comparisons and len(tasks) > 1:
-        means = [
-            (baseline, chosen - mean)
-            for baseline in BASELINES
-            if (mean := summary.mean_score(baseline)) is not None
-            and (chosen := summary.mean_score("chosen")) is not None
-        ]
-        comparisons = [
-            (BASELINE_WORDS[b], Comparison("average", "chosen", b, difference)) for b, difference in means
-        ]
     row = summary.score(tasks[0], "chosen")
-    mean = summary.mean_score("chosen") if len(tasks) > 1 else row.score if row else None
-    if mean is None:
-        return "The chosen parameters were not scored on every task, so no overall result is given."
+    score = summary.mean_score("chosen") if len(tasks) > 1 else row.score if row else None
+    if score is None:
+        return "The chosen parameters were not scored on every task, so there is no overall result yet."
     where = f"Averaged over {len(tasks)} tasks" if len(tasks) > 1 else f"On {tasks[0]}"
-    start = f"{where}, backbones pre-trained with the chosen parameters score {number(mean)} %"
-    if not comparisons:
-        return f"{start}; they were not compared with random weights."
-    return f"{start}: {' and '.join(compare(row, baseline) for baseline, row in comparisons)}."
+    start = f"{where}, backbones pre-trained with the chosen parameters score {number(score)} %"
+    compared = _compared(summary, "average" if len(tasks) > 1 else tasks[0], named=True)
+    return f"{start}: {compared}." if compared else f"{start}; they were not compared with random weights."
 
 
-BASELINE_WORDS = {"random weights": "random weights", "all_on": "varying everything (all on)"}
-
-
-def findings(summary: Summary) -> list[str]:
-    """One sentence per finding, after the headline."""
-    sentences = []
+def findings(summary: Summary) -> list[tuple[str, str]]:
+    """(subject, sentence) per finding, after the headline."""
+    found = []
     tasks = summary.scored_tasks()
     if 1 < len(tasks) <= SENTENCES_PER_TASK:
-        sentences += [sentence for task in tasks if (sentence := _task_finding(summary, task))]
+        for task in tasks:
+            row = summary.score(task, "chosen")
+            if row is not None and row.score is not None:
+                compared = _compared(summary, task, named=False) or "not compared with anything"
+                found.append((task, f"{number(row.score)} %, {compared}."))
     elif len(tasks) > 1:
-        sentences += [
-            sentence for baseline in BASELINES if (sentence := _count_finding(summary, tasks, baseline))
-        ]
-    sentences.append(preference_finding(summary))
-    if sentence := _rendering_finding(summary):
-        sentences.append(sentence)
-    return sentences
+        found += [("Task by task", sentence) for name in BASELINES if (sentence := _count(summary, tasks, name))]
+    found.append(("Preferences", preference_finding(summary)))
+    if sentence := _rendering(summary):
+        found.append(("Rendering", sentence))
+    return found
 
 
-def _task_finding(summary: Summary, task: str) -> str | None:
-    row = summary.score(task, "chosen")
-    if row is None or row.score is None:
-        return None
-    compared = [
-        compare(found, BASELINE_WORDS[baseline])
-        for baseline in BASELINES
-        if (found := summary.comparison(task, "chosen", baseline))
-    ]
-    return f"{task}: {number(row.score)} %, {' and '.join(compared) or 'not compared with anything'}."
+def _compared(summary: Summary, task: str, *, named: bool) -> str:
+    rows = [row for name in BASELINES if (row := summary.comparison(task, "chosen", name))]
+    return ", and ".join(compare(row, named=named and index == 0) for index, row in enumerate(rows))
 
 
-def _count_finding(summary: Summary, tasks: Sequence[str], baseline: str) -> str | None:
+def _count(summary: Summary, tasks: Sequence[str], baseline: str) -> str | None:
     found = [summary.comparison(task, "chosen", baseline) for task in tasks]
     verdicts = [verdict(row.ci95) for row in found if row is not None]
     if not verdicts:
         return None
     above, below = verdicts.count("above"), verdicts.count("below")
     return (
-        f"Against {BASELINE_WORDS[baseline]}, the chosen parameters are clearly better on {above} of "
+        f"Against {BASELINES[baseline]}, the chosen parameters are clearly better on {above} of "
         f"{len(verdicts)} tasks, clearly worse on {below} and not clearly different on "
         f"{len(verdicts) - above - below}."
     )
@@ -210,26 +183,25 @@ def preference_finding(summary: Summary) -> str:
         default = "Two tasks prefer" if preference.found else "No two tasks were found that clearly prefer"
         return preference.text or f"{default} different parameters."
     p, q = (summary.setting_name(setting) for setting in (preference.setting_p, preference.setting_q))
+    pair = f"{preference.task_a} and {preference.task_b}"
     start = (
-        f"{preference.task_a} and {preference.task_b} prefer different parameters"
+        f"The tasks {pair} prefer different parameters"
         if preference.found
-        else f"No two tasks clearly prefer different parameters; the closest pair is {preference.task_a} and "
-        f"{preference.task_b}"
+        else f"No two tasks clearly prefer different parameters; the closest pair is {pair}"
     )
+    on_a = f"{signed(preference.difference_a)} points (95 % interval {interval(preference.ci95_a, sign=True)})"
+    on_b = f"{signed(preference.difference_b)} points ({interval(preference.ci95_b, sign=True)})"
     return (
-        f"{start}: on {preference.task_a}, “{p}” minus “{q}” is {signed(preference.difference_a)} points "
-        f"(95 % interval {interval(preference.ci95_a, sign=True)}); on {preference.task_b}, "
-        f"“{q}” minus “{p}” is {signed(preference.difference_b)} points ({interval(preference.ci95_b, sign=True)})."
+        f"{start}: on {preference.task_a}, “{p}” minus “{q}” is {on_a}; on {preference.task_b}, “{q}” minus “{p}” "
+        f"is {on_b}."
     )
 
 
-def _rendering_finding(summary: Summary) -> str | None:
+def _rendering(summary: Summary) -> str | None:
     timed = [row for row in summary.settings if row.num_images and row.render_seconds]
     images = sum(row.num_images or 0 for row in timed)
     seconds = math.fsum(row.render_seconds or 0.0 for row in timed)
     if not timed or seconds <= 0:
         return None
     settings = f"{len(timed)} settings" if len(timed) > 1 else "one setting"
-    return (
-        f"{count(images)} images in {settings} were rendered at {number(images / seconds)} images per second."
-    )
+    return f"{count(images)} images in {settings} were rendered at {number(images / seconds)} images per second."
