@@ -23,9 +23,9 @@ def data_card(index: Mapping[str, Any], catalog: AssetCatalog) -> str:
         for what, table in (("models", licences), ("environments", environments))
         for licence, count in sorted(table.items())
     ]
-    failed = (
-        f"\n{len(index['failed'])} scenes could not be rendered; index.json names them.\n" if index["failed"] else ""
-    )
+    failed = ""
+    if index["failed"]:
+        failed = f"\n{len(index['failed'])} scenes could not be rendered; index.json names them.\n"
     size, suffix = config["size"], config["format"]
     return f"""# Rendered data set
 
