@@ -1,0 +1,316 @@
+"""Parameters for a new task from a few evaluations: a Gaussian-process bandit whose prior comes from the seen tasks.
+
+    prior = fit_prior(rewards, actions, vectors, sizes)          # seen tasks: (S, n), (n, P), (S, D)
+    state = few_shot_start(prior, "new", space, vector, budget=8)
+    while not finished(state):
+        trials = ask(state)
+        state = tell(state, trials, rewards)
+    chosen(state)                                                # the largest posterior mean, evaluated or not
+
+The model is that of `effects.py`. Its variance components are fitted to the seen tasks by penalised maximum
+likelihood (empirical Bayes): how much of the reward is shared, how much follows the task vectors, how much is a task's
+own. Where the vectors explain nothing their component goes to zero and the prior becomes the mean of the seen tasks,
+which is why wrong vectors cost little. A new task's reward level and spread are unknown: the level has a wide prior,
+the spread a log-normal one from the seen tasks, integrated on a grid. The next setting is that of the largest expected
+improvement.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from controller.effects import (
+    JITTER,
+    PARTS,
+    Variances,
+    action_kernels,
+    expected_improvement,
+)
+from controller.trials import Action, FloatArray, IntArray, Trial, check_action
+from sim.params import ActionSpace
+
+PENALTY_SD = 1.5
+"""Standard deviation of the log-normal prior on each variance component around the defaults of `Variances`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """What the seen tasks say about any task."""
+
+    variances: Variances
+    vectors: FloatArray  # (S, D) unit norm, of the seen tasks
+    centre: FloatArray  # (D,)
+    norm: float
+    """Root mean square distance of the seen vectors from their centre."""
+    actions: IntArray  # (n, P) settings that all seen tasks share
+    sizes: tuple[int, ...]
+    rotation: FloatArray  # (S, S) task eigenvectors in columns, the constant one first
+    eigenvalues: FloatArray  # (S,) of the centred vector kernel, 0 for the constant
+    solved: FloatArray  # (S, n) C_j^-1 y_j of every rotated task
+    inverses: FloatArray  # (S, n, n) C_j^-1
+    log_spread: tuple[float, float]
+    """Mean and standard deviation of the logarithm of the seen tasks' reward spreads."""
+
+
+def fit_prior(rewards: FloatArray, actions: IntArray, vectors: FloatArray, sizes: Sequence[int]) -> Prior:
+    """Empirical Bayes on a complete table of seen tasks.
+
+    Args:
+        rewards: (S, n) without gaps, at least two tasks and two settings.
+        actions: (n, P) the settings.
+        vectors: (S, D) task vectors; D may be 0.
+    """
+    tasks, settings = rewards.shape
+    if tasks < 2 or settings < 2 or not np.isfinite(rewards).all():
+        raise ValueError(f"a prior needs a complete table of 2 tasks and 2 settings or more, got {tasks} x {settings}")
+    spreads = rewards.std(axis=1)
+    typical = np.median(spreads[spreads > 0]) if (spreads > 0).any() else 1.0
+    safe = np.maximum(spreads, 1e-3 * typical)
+    values = (rewards - rewards.mean(axis=1, keepdims=True)) / safe[:, None]
+    centre = vectors.mean(axis=0)
+    offsets = vectors - centre
+    norm = float(np.sqrt((offsets**2).sum(axis=1).mean())) if vectors.shape[1] else 0.0
+    kernel = offsets @ offsets.T / norm**2 if norm > 1e-9 else np.zeros((tasks, tasks))
+    rotation, eigenvalues = task_rotation(kernel)
+    rotated = rotation.T @ values
+    by_action = action_kernels(actions, actions, sizes)
+    frame = settings_frame(by_action)
+    kernels = {name: frame.T @ k @ frame for name, k in by_action.items()}
+    variances = fit_variances(rotated @ frame, kernels, eigenvalues)
+    inverses = np.stack(
+        [frame @ np.linalg.inv(task_covariance(variances, kernels, eigenvalues, j)) @ frame.T for j in range(tasks)]
+    )
+    solved = np.einsum("jab,jb->ja", inverses, rotated)
+    logs = np.log(safe)
+    return Prior(
+        variances,
+        vectors,
+        centre,
+        norm,
+        actions,
+        tuple(sizes),
+        rotation,
+        eigenvalues,
+        solved,
+        inverses,
+        (float(logs.mean()), float(max(logs.std(), 0.15))),
+    )
+
+
+def task_rotation(kernel: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Eigenvectors (columns) and eigenvalues of a doubly centred task kernel, the constant vector first."""
+    tasks = len(kernel)
+    complement = np.linalg.qr(np.concatenate([np.ones((tasks, 1)), np.eye(tasks)[:, 1:]], axis=1))[0]
+    complement[:, 0] = 1 / np.sqrt(tasks)
+    inner, vectors = np.linalg.eigh(complement[:, 1:].T @ kernel @ complement[:, 1:])
+    rotation = np.concatenate([complement[:, :1], complement[:, 1:] @ vectors], axis=1)
+    return rotation, np.concatenate([[0.0], np.maximum(inner, 0.0)])
+
+
+def settings_frame(by_action: dict[str, FloatArray]) -> FloatArray:
+    """Orthonormal basis (n, n - 1) of the settings' space without the constant (rewards are centred per task).
+
+    Over a full factorial the kernels of main, pairwise and residual effects commute; the basis is then one in which
+    all three are diagonal, which makes the fit thousands of times cheaper.
+    """
+    settings = len(by_action["main"])
+    frame = np.linalg.qr(np.concatenate([np.ones((settings, 1)), np.eye(settings)[:, 1:]], axis=1))[0][:, 1:]
+    mixed = frame.T @ (by_action["main"] + 0.37 * by_action["pair"]) @ frame
+    out: FloatArray = frame @ np.linalg.eigh(mixed)[1]
+    return out
+
+
+def is_diagonal(matrix: FloatArray) -> bool:
+    return bool(np.abs(matrix - np.diag(np.diag(matrix))).max() < 1e-7 * max(np.abs(matrix).max(), 1.0))
+
+
+def task_covariance(
+    variances: Variances, kernels: dict[str, FloatArray], eigenvalues: FloatArray, j: int
+) -> FloatArray:
+    """Covariance over settings of the j-th rotated task."""
+    total = JITTER * np.eye(len(kernels["main"]))
+    for part in PARTS:
+        scale = getattr(variances, part) * part_weight(part, eigenvalues, j)
+        total = total + scale * kernels[part.split("_")[1]]
+    return total
+
+
+def fit_variances(rotated: FloatArray, kernels: dict[str, FloatArray], eigenvalues: FloatArray) -> Variances:
+    """Penalised maximum likelihood over the logarithms of the variance components (L-BFGS)."""
+    from scipy.optimize import minimize
+
+    start = np.log([getattr(Variances(), part) for part in PARTS])
+    weights = np.array([[part_weight(part, eigenvalues, j) for part in PARTS] for j in range(len(rotated))])
+    diagonal = all(is_diagonal(kernel) for kernel in kernels.values())
+    by_part = np.stack([np.diag(kernels[part.split("_")[1]]) for part in PARTS]) if diagonal else None
+
+    def objective(logs: FloatArray) -> float:
+        total = 0.5 * float((((logs - start) / PENALTY_SD) ** 2).sum())
+        if by_part is not None:
+            variance = JITTER + (weights * np.exp(logs)) @ by_part  # (S, n - 1)
+            return total + 0.5 * float((np.log(variance) + rotated**2 / variance).sum())
+        variances = Variances(*np.exp(logs))
+        for j, row in enumerate(rotated):
+            factor = np.linalg.cholesky(task_covariance(variances, kernels, eigenvalues, j))
+            total += float(np.log(np.diag(factor)).sum()) + 0.5 * float((np.linalg.solve(factor, row) ** 2).sum())
+        return total
+
+    found = minimize(objective, start, method="L-BFGS-B", bounds=[(-12.0, 3.0)] * len(start), options={"maxiter": 60})
+    return Variances(*(float(value) for value in np.exp(found.x)))
+
+
+def part_weight(part: str, eigenvalues: FloatArray, j: int) -> float:
+    """How strongly a part acts on the j-th rotated task: the eigenvalue of its task kernel there."""
+    kind = part.split("_")[0]
+    if kind == "shared":
+        return float(len(eigenvalues)) if j == 0 else 0.0
+    return float(eigenvalues[j]) if kind == "vector" else 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class FewShotState:
+    """One new task: the prior over its candidate settings and what has been told."""
+
+    task: str
+    space: ActionSpace
+    candidates: IntArray  # (C, P)
+    mean: FloatArray  # (C,) prior, in units of the task's unknown spread
+    covariance: FloatArray  # (C, C)
+    log_spread: tuple[float, float]
+    budget: int
+    columns: tuple[int, ...] = ()
+    """Candidates told so far, in order."""
+    rewards: tuple[float, ...] = ()
+
+
+def few_shot_start(
+    prior: Prior, task: str, space: ActionSpace, vector: FloatArray, *, budget: int, candidates: IntArray | None = None
+) -> FewShotState:
+    """A fresh bandit for one task.
+
+    Args:
+        vector: (D,) unit norm, as long as the prior's; D may be 0.
+        budget: evaluations; 0 chooses by the prior alone.
+        candidates: (C, P) settings that may be asked; None: all of the space.
+    """
+    if budget < 0:
+        raise ValueError(f"budget is {budget}; allowed: 0 or more")
+    if space.sizes != prior.sizes or vector.shape != prior.centre.shape:
+        raise ValueError(f"{task} has another action space or vector length than the seen tasks")
+    if candidates is None:
+        candidates = np.array(list(space.actions()), np.int64)
+    mean, covariance = predict(prior, vector, candidates)
+    return FewShotState(task, space, candidates, mean, covariance, prior.log_spread, budget)
+
+
+def predict(prior: Prior, vector: FloatArray, candidates: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Mean (C,) and covariance (C, C) of a task's effects at the candidates, given the seen tasks' tables."""
+    similarity = np.zeros(len(prior.vectors))
+    length = 0.0
+    if prior.norm > 1e-9:
+        offset = (vector - prior.centre) / prior.norm
+        similarity = (prior.vectors - prior.centre) / prior.norm @ offset
+        length = float(offset @ offset)
+    along = prior.rotation.T @ similarity  # (S,)
+    cross_kernels = action_kernels(candidates, prior.actions, prior.sizes)
+    own_kernels = action_kernels(candidates, candidates, prior.sizes)
+    weight = {"shared": 1.0, "vector": length, "own": 1.0}
+    covariance = np.zeros((len(candidates), len(candidates)))
+    for part in PARTS:
+        kind, effect = part.split("_")
+        covariance += getattr(prior.variances, part) * weight[kind] * own_kernels[effect]
+    mean = np.zeros(len(candidates))
+    for j in range(len(along)):
+        strength = {"shared": np.sqrt(len(along)) if j == 0 else 0.0, "vector": along[j], "own": 0.0}
+        cross = np.zeros((len(candidates), len(prior.actions)))
+        for part in PARTS:
+            kind, effect = part.split("_")
+            if strength[kind]:
+                cross += getattr(prior.variances, part) * strength[kind] * cross_kernels[effect]
+        mean += cross @ prior.solved[j]
+        covariance -= cross @ prior.inverses[j] @ cross.T
+    return mean, covariance
+
+
+SPREAD_GRID = np.linspace(-2.5, 2.5, 11)
+"""Grid of the spread's logarithm, in standard deviations of its prior."""
+LEVEL_SD = 10.0
+"""Prior standard deviation of the task's reward level, in units of its spread: wide."""
+
+
+def beliefs(state: FewShotState) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Posterior over rewards at the candidates for every spread of the grid.
+
+    Returns:
+        weights (G,), means (G, C) and variances (G, C); before any evaluation the level is taken as 0.
+    """
+    spreads = np.exp(state.log_spread[0] + SPREAD_GRID * state.log_spread[1])
+    log_weights = -0.5 * SPREAD_GRID**2
+    means = spreads[:, None] * state.mean
+    variances = spreads[:, None] ** 2 * np.diag(state.covariance)
+    if state.columns:
+        index = np.array(state.columns)
+        rewards = np.array(state.rewards)
+        centre = rewards.mean()
+        # Everything in units of the spread: the Gram matrix does not depend on it.
+        level = LEVEL_SD**2
+        gram = state.covariance[np.ix_(index, index)] + level + JITTER * np.eye(len(index))
+        factor = np.linalg.cholesky(gram)
+        cross = np.linalg.solve(factor, state.covariance[index] + level)  # (n, C)
+        for g, spread in enumerate(spreads):
+            gap = np.linalg.solve(factor, (rewards - centre) / spread - state.mean[index])
+            means[g] = centre + spread * (state.mean + cross.T @ gap)
+            variances[g] = spread**2 * np.maximum(np.diag(state.covariance) + level - (cross**2).sum(axis=0), 0.0)
+            log_weights[g] -= 0.5 * float(gap @ gap) + len(index) * np.log(spread)
+        means[:, index] = rewards
+        variances[:, index] = 0.0
+    weights = np.exp(log_weights - log_weights.max())
+    return weights / weights.sum(), means, variances
+
+
+def ask(state: FewShotState) -> tuple[Trial, ...]:
+    """The setting of the largest expected improvement; when the budget is spent, the chosen one."""
+    if finished(state):
+        return (Trial(state.task, chosen(state)),)
+    weights, means, variances = beliefs(state)
+    if not state.columns:
+        pick = int((weights @ means).argmax())
+    else:
+        worth = weights @ expected_improvement(means, variances, np.full(means.shape, max(state.rewards)))
+        worth[list(state.columns)] = -np.inf
+        pick = int(worth.argmax())
+    return (Trial(state.task, tuple(int(level) for level in state.candidates[pick])),)
+
+
+def tell(state: FewShotState, trials: Sequence[Trial], rewards: Sequence[float]) -> FewShotState:
+    """Record rewards of candidates, asked for or not.
+
+    Raises:
+        ValueError: another task, a setting that is no candidate, a reward that is not finite.
+    """
+    position = {tuple(int(level) for level in row): column for column, row in enumerate(state.candidates)}
+    known = dict(zip(state.columns, state.rewards, strict=True))
+    for trial, reward in zip(trials, rewards, strict=True):
+        if trial.task != state.task:
+            raise ValueError(f"unknown task {trial.task!r}; this controller is for {state.task}")
+        check_action(state.space, trial.action)
+        if trial.action not in position:
+            raise ValueError(f"setting {state.space.to_levels(trial.action)} is not among the candidates")
+        if not np.isfinite(reward):
+            raise ValueError(f"reward of {trial.task} at {trial.action} is {reward}; it must be finite")
+        known[position[trial.action]] = float(reward)
+    return dataclasses.replace(state, columns=tuple(known), rewards=tuple(known.values()))
+
+
+def finished(state: FewShotState) -> bool:
+    return len(state.columns) >= min(state.budget, len(state.candidates))
+
+
+def chosen(state: FewShotState) -> Action:
+    """The setting with the largest posterior mean, whether it was evaluated or not."""
+    weights, means, _ = beliefs(state)
+    return tuple(int(level) for level in state.candidates[int((weights @ means).argmax())])
