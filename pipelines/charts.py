@@ -215,7 +215,7 @@ def point_chart(
     height: float = 220.0,
 ) -> Markup:
     """Points in the order in which they came with the best so far as a line; the chosen one is ringed."""
-    y_axis = make_axis([point.y for point in points], height - 56, 40, ticks=4, percent=True)
+    y_axis = make_axis([point.y for point in points], height - 56, 46, ticks=4, percent=True)
     x_axis = make_axis([point.x for point in points], 68, width - 28, whole=True)
     low, high = min(point.x for point in points), max(point.x for point in points)
     x_axis = Axis(low, max(high, low + 1), x_axis.start, x_axis.end, tuple(t for t in x_axis.ticks if low <= t <= high))
@@ -233,8 +233,7 @@ def point_chart(
         x, y = x_axis.at(point.x), y_axis.at(point.y)
         if point.ringed:
             parts.append(tag("circle", cx=x, cy=y, r=9.0, class_="ring"))
-            below = y < 58
-            parts.append(_text(min(max(x, 84), width - 40), y + (22 if below else -14), "chosen", "chosen", "middle"))
+            parts.append(_text(min(max(x, 84), width - 40), y - 14, "chosen", "chosen", "middle"))
         said = f"{point.label}: {_short(point.y)}"
         parts.append(mark(point.shape, x, y, 4.5, f"mark c{point.color}", said))
         if named:

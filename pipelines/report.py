@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from pipelines import charts, figures, wording
 from pipelines.pictures import Picture, embed_picture, write_whole
@@ -64,6 +65,7 @@ def render_page(summary: Summary, run_dir: Path) -> str:
         "shell": wording.shell,
         "interval": wording.interval,
         "verdict": wording.verdict,
+        "breakable": breakable,
     }
     return environment.get_template("report_template.html").render(build_view(summary, run_dir))
 
@@ -182,15 +184,22 @@ def _transfer_row(summary: Summary, task: str, cells: Sequence[Score | None], *,
     }
 
 
-def _seeds(summary: Summary) -> list[str]:
-    """How many pre-trainings stand behind a score, said once per number of seeds."""
+def _seeds(summary: Summary) -> str:
+    """How many pre-trainings stand behind a score, in one sentence; empty where that was not recorded."""
     by_count: dict[int, list[str]] = {}
     for method in wording.method_names(summary):
         for seeds in sorted({row.seeds for row in summary.transfer if row.method == method and row.seeds is not None}):
             by_count.setdefault(seeds, []).append(wording.METHODS.get(method, method))
-    return [
-        f"{', '.join(names)}: {seeds} {'seed' if seeds == 1 else 'seeds'}" for seeds, names in sorted(by_count.items())
-    ]
+    words = {seeds: f"{seeds} {'pre-training seed' if seeds == 1 else 'pre-training seeds'}" for seeds in by_count}
+    if len(words) <= 1:
+        return "".join(f"Behind every score: {said}." for said in words.values())
+    said = "; ".join(f"{words[seeds]} ({', '.join(names)})" for seeds, names in sorted(by_count.items()))
+    return f"Behind the scores: {said}."
+
+
+def breakable(name: str) -> Markup:
+    """A name that may be broken after its underscores on a narrow screen."""
+    return Markup("_<wbr>").join(name.split("_"))
 
 
 def _tiles(summary: Summary) -> list[tuple[str, str]]:

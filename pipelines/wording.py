@@ -25,11 +25,11 @@ MEANING = {
     "random weights": "no pre-training",
     "random": "mean of drawn settings",
     "all_off": "no variation",
-    "all_on": "domain randomisation",
+    "all_on": "everything varies",
     "best_fixed": "one setting for all tasks",
     "chosen": "the choice for each task",
 }
-BASELINES = {"random weights": "random weights", "all_on": "domain randomisation (all on)"}
+BASELINES = {"random weights": "random weights", "all_on": "varying everything"}
 SENTENCES_PER_TASK = 6  # with more tasks than this the findings count instead of naming
 
 
