@@ -9,7 +9,7 @@
             "features", FeatureConfig(), inputs={"backbone": backbone / "backbone.safetensors", "task":
             Path(folder)}
         )
-        reward = flow.submit("reward", ScoreConfig(), inputs={"features": features})
+        reward = flow.submit("reward", ScoreConfig(), inputs={"features_dir": features})
         print(flow.result(reward).summary)
 
 `submit` returns at once. An artifact's digest follows from its stage, config and inputs alone, so the whole
@@ -184,7 +184,8 @@ class Flow:
         row = self.stages[stage]
         inputs = {name: _plain(value) for name, value in (inputs or {}).items()}
         read = {name: _each(value, self._read) for name, value in inputs.items()}
-        key = Key.of(stage, row.version(), config, {name: _each(v, lambda r: r[0]) for name, v in read.items()})
+        digests = {name: _each(value, lambda r: r[0]) for name, value in read.items()}
+        key = Key.of(stage, row.version(), config, {**digests, **row.depends(config)})
         handle = Handle(stage, key.digest)
         self.record.add(key.digest)
         if key.digest in self._plan.done or key.digest in self._plan.nodes:
@@ -205,7 +206,7 @@ class Flow:
             digests=dict(key.inputs),
             inputs={name: _each(value, lambda r: r[1]) for name, value in read.items()},
             input_paths=tuple(name for name, value in inputs.items() if not isinstance(value, str | Given)),
-            knobs=dict(knobs or {}),
+            knobs={**row.knobs, **(knobs or {})},
             cores=max(1, cores),
             silence_limit_s=row.silence_limit_s,
         )

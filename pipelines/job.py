@@ -188,8 +188,12 @@ def resolve(function: str) -> Callable[..., Any]:
 
 
 def _config_type(function: Callable[..., Any]) -> Any:
-    first = next(iter(inspect.signature(function).parameters))
-    return get_type_hints(function).get(first, Any)
+    """Type of the first parameter; the others' may exist for type checkers only."""
+    first = next(iter(inspect.signature(function).parameters.values()))
+    if first.annotation is inspect.Parameter.empty:
+        return Any
+    holder = type("holder", (), {"__annotations__": {"config": first.annotation}})
+    return get_type_hints(holder, globalns=getattr(function, "__globals__", {}))["config"]
 
 
 def _input(job: Job, name: str) -> Any:
