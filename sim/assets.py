@@ -26,7 +26,7 @@ Split = Literal["all", "train", "heldout"]
 
 # The CC0 environment maps inside the bpy 4.2 wheel (datafiles/studiolights/world, by Poly Haven); the renderer finds
 # them by name. The first is the fixed one: outdoors in open daylight, as the original's.
-WHEEL_HDRIS = ("courtyard", "city", "forest", "interior", "night", "studio", "sunrise", "sunset")
+WHEEL_HDRIS = ("city", "courtyard", "forest", "interior", "night", "studio", "sunrise", "sunset")
 
 
 @dataclass(frozen=True)

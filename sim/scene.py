@@ -78,7 +78,7 @@ class SceneSpec:
 
 # What stands still when a parameter is off.
 CANONICAL_ROTATION_DEG: Vector3 = (0.0, 0.0, 0.0)
-CAMERA_POSITION_M: Vector3 = (-1.0, -1.8, 1.5)
+CAMERA_POSITION_M: Vector3 = (-0.7, -1.26, 1.05)  # 1.8 m away
 FIELD_OF_VIEW_DEG = 60.0
 SUN_STRENGTH = 3.0
 SUN_COLOR: Vector3 = (1.0, 1.0, 1.0)
@@ -109,8 +109,9 @@ def sample_scene(
 
     1. What the original accumulates from image to image (light direction) or keeps for several images (skybox) is
        drawn anew for each image.
-    2. Unity's (1, 1.5, 1.8) with y up, left-handed, objects looking along +z, becomes (-1, -1.8, 1.5) with z up,
-       right-handed, objects looking along -y; it is relative to the object's centre, which is the origin.
+    2. Unity's (1, 1.5, 1.8) with y up, left-handed, objects looking along +z, becomes (-1, -1.8, 1.5) x 0.7 with z up,
+       right-handed, objects looking along -y; it is relative to the object's centre, which is the origin (in the
+       original the centre is lifted, so that the camera is 2.1 m away; small pictures want it nearer).
     3. Every model has a longest side of 1 m (the original clamps to a box and doubles tiny ones).
     4. The sun lamp and the environment are independent: `background` turns the environment only, and "off" is a
        white sun from behind the camera instead of the skybox's own sun.

