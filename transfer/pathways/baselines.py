@@ -1,7 +1,7 @@
 """What SpotTune is compared with: standard, last-k, stochastic and L2-SP fine-tuning of one gated ResNet.
 
-Source: SpotTune (Guo et al., CVPR 2019), section 4; L2-SP: Li et al., ICML 2018. The feature extractor needs no training loop
-and stands in `methods.py`; the random policy needs SpotTune's two branches and stands in `spottune.py`.
+Source: SpotTune (Guo et al., CVPR 2019), section 4; L2-SP: Li et al., ICML 2018. The feature extractor needs no
+training loop and stands in `methods.py`; the random policy needs SpotTune's two branches and stands in `spottune.py`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ class FineTuning(Learner):
 
     Args:
         network: changed in place.
-        tuned_blocks: indices of the blocks that learn; None: everything, the stem included. Blocks that do not learn keep
-            their batch statistics too. The tail (the final BN of the Decathlon family) and the head always learn.
+        tuned_blocks: indices of the blocks that learn; None: everything, the stem included. Blocks that do not learn
+            keep their batch statistics too. The tail (the final BN of the Decathlon family) and the head always
+            learn.
         learning_rate: of everything that learns.
         l2_sp: alpha of alpha/2 |w - w0|^2 over the pre-trained weights that learn, which then have no other decay; the
             head keeps `config.weight_decay` (L2-SP's beta).

@@ -14,7 +14,14 @@ class PathwayConfig:
     """What every trained method has in common: SGD with momentum and a multi-step schedule on cross-entropy."""
 
     size: int = 224
-    """Image side in pixels (short side resized to size * 8/7, centre crop in evaluation)."""
+    """Side of the training view in pixels; evaluation uses the central square of this side."""
+    resize: int | None = None
+    """Short side after resizing; none: size * 8/7."""
+    evaluate_whole: bool = False
+    """Evaluate on the whole square of side `resize` instead of its centre."""
+    channel_mean: tuple[float, float, float] | None = None
+    """Per channel, of pixels in 0 to 1; none: what the backbone was trained with."""
+    channel_std: tuple[float, float, float] | None = None
     epochs: int = 40
     batch_size: int = 32
     learning_rates: tuple[float, ...] = (0.01, 0.003)
@@ -43,6 +50,10 @@ class PathwayConfig:
     def __post_init__(self) -> None:
         if self.size < 8:
             raise ValueError(f"size is {self.size}; allowed: at least 8 pixels")
+        if self.resize is not None and self.resize < self.size:
+            raise ValueError(f"resize is {self.resize}; allowed: at least size ({self.size})")
+        if (self.channel_mean is None) != (self.channel_std is None):
+            raise ValueError("channel_mean and channel_std: give both or none")
         if self.epochs < 1 or self.batch_size < 2:
             raise ValueError(f"epochs is {self.epochs}, batch_size {self.batch_size}; allowed: >= 1 and >= 2")
         if not self.learning_rates or min(self.learning_rates) <= 0:
@@ -53,6 +64,11 @@ class PathwayConfig:
             raise ValueError(f"seeds is {self.seeds}; allowed: at least one, each once")
         if any(not 0 < share < 1 for share in self.milestones):
             raise ValueError(f"milestones is {self.milestones}; allowed: shares between 0 and 1")
+
+    @property
+    def evaluation_size(self) -> int:
+        """Side of the evaluation views in pixels."""
+        return (self.resize or self.size + round(self.size / 7)) if self.evaluate_whole else self.size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +134,7 @@ class SpotTuneConfig(PathwayConfig):
     """Per image and block a choice between the frozen and the fine-tuned copy (Guo et al., CVPR 2019)."""
 
     policy_learning_rate: float = 0.1
-    """Of the policy network, as a multiple of the main learning rate (Decathlon 0.01 to 0.1; five data sets 1e-4 to 1e-2)."""
+    """Of the policy network, as a multiple of the main learning rate (published: 0.1 on Decathlon, else 0.01)."""
     policy_weight_decay: float = 1e-3
     policy_shrink: int = 2
     """The policy network sees the image average-pooled by this factor."""

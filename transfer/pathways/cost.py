@@ -1,7 +1,8 @@
 """Cost accounting: parameters and FLOPs, counted from what runs and never assumed.
 
-A multiply and an add are 2 FLOPs; convolutions and linear layers count, BN, ReLU, pooling and sums do not (the convention of
-`torch.utils.flop_counter`, and of BlockDrop's section 4 up to its factor). Per image, with real skipping:
+A multiply and an add are 2 FLOPs; convolutions and linear layers count, BN, ReLU, pooling and sums do not (the
+convention of `torch.utils.flop_counter`, and of BlockDrop's section 4 up to its factor). Per image, with real
+skipping:
 
     C(u) = C_stem + sum of C_shortcut + C_head + C_policy + sum over l of u_l C_l
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +60,9 @@ class NetworkCost:
         return self.base + sum(self.residuals)
 
     def of_policy(self, policy: Tensor) -> Tensor:
-        """FLOPs per image under keep (1) / skip (0) decisions. (B, L) -> (B,) float64; the policy network is not included."""
+        """FLOPs per image under keep (1) / skip (0) decisions. (B, L) -> (B,) float64; the policy network is not
+        included.
+        """
         residuals = torch.tensor(self.residuals, dtype=torch.float64)
         return self.base + policy.detach().cpu().double() @ residuals
 
@@ -73,9 +77,8 @@ def network_cost(network: GatedResNet, *, height: int, width: int | None = None)
         x = shapes.stem(x)
         for block in shapes.blocks:
             assert isinstance(block, Block)
-            counted, shortcut = x, block.shortcut
-            residuals.append(count_flops(lambda inside=block.residual, image=counted: inside(image)))  # type: ignore[misc]
-            shortcuts.append(count_flops(lambda inside=shortcut, image=counted: inside(image)))  # type: ignore[misc]
+            residuals.append(count_flops(partial(block.residual, x)))
+            shortcuts.append(count_flops(partial(block.shortcut, x)))
             x = block(x)
         head = count_flops(lambda: shapes.head(shapes.tail(x)))
     return NetworkCost(stem, head, tuple(shortcuts), tuple(residuals))

@@ -5,8 +5,8 @@
 * `run_grouped`: the batch split by distinct policies, each group through a dense sub-network.
 * `StaticPlan`: one fixed policy; what nobody runs is not there.
 
-A *unit* is one gated block with its two ways: `zero` for decision 0 and `one` for decision 1. BlockDrop skips or keeps a block
-(`SkipUnit`), SpotTune takes the frozen or the tuned copy (`ChoiceUnit`).
+A *unit* is one gated block with its two ways: `zero` for decision 0 and `one` for decision 1. BlockDrop skips or
+keeps a block (`SkipUnit`), SpotTune takes the frozen or the tuned copy (`ChoiceUnit`).
 """
 
 from __future__ import annotations
@@ -123,10 +123,11 @@ def check_policy(policy: Tensor, *, batch: int, units: int) -> None:
 
 
 def run_masked(network: GatedResNet, units: Sequence[Unit], x: Tensor, policy: Tensor) -> Tensor:
-    """Both ways for everybody, then the chosen one: features of the gated network. (B, 3, H, W), (B, L) -> (B, features).
+    """Both ways for everybody, then the chosen one: features of the gated network. (B, 3, H, W), (B, L) -> (B,
+    features).
 
-    Mixing happens after the ReLU, as in the three published codes. The gradient reaches the gates. Samples that do not choose
-    a branch still enter its batch statistics in training mode (as in the original).
+    Mixing happens after the ReLU, as in the three published codes. The gradient reaches the gates. Samples that do
+    not choose a branch still enter its batch statistics in training mode (as in the original).
     """
     check_policy(policy, batch=len(x), units=len(units))
     x = network.stem(x)
@@ -178,18 +179,24 @@ def refuse_training_norms(network: GatedResNet, units: Sequence[Unit]) -> None:
 def run_subbatch(network: GatedResNet, units: Sequence[Unit], x: Tensor, policy: Tensor) -> Tensor:
     """Every unit runs the rows that chose it and no others. (B, 3, H, W), (B, L) -> (B, features).
 
-    A way that nobody chose is not called. Equal to `run_masked` in eval mode up to the rounding of the convolution kernels.
+    A way that nobody chose is not called. Equal to `run_masked` in eval mode up to the rounding of the convolution
+    kernels.
 
     Raises:
         RuntimeError: a batch norm is in training mode.
     """
+    refuse_training_norms(network, units)
+    first: Tensor = network.stem(x)
+    if first.untyped_storage().data_ptr() == x.untyped_storage().data_ptr():
+        first = first.clone()  # a stem that passes its input through: rows are written in place below
+    return route(network, units, first, policy)
+
+
+def route(network: GatedResNet, units: Sequence[Unit], x: Tensor, policy: Tensor) -> Tensor:
+    """`run_subbatch` after the stem; `x` is used up (written in place). (B, C, H, W), (B, L) -> (B, features)."""
     check_policy(policy, batch=len(x), units=len(units))
     refuse_training_norms(network, units)
     plan = plan_rows(policy)
-    images = x
-    x = network.stem(x)
-    if x.untyped_storage().data_ptr() == images.untyped_storage().data_ptr():
-        x = x.clone()  # a stem that passes its input through: rows are written in place below
     for index, unit in enumerate(units):
         kept = plan.counts[index]
         if kept == 0:
@@ -203,7 +210,8 @@ def run_subbatch(network: GatedResNet, units: Sequence[Unit], x: Tensor, policy:
 
 
 class StaticPlan(nn.Module):
-    """One policy for everybody as a plain chain of modules: skipped identity blocks are gone, nothing is decided at run time.
+    """One policy for everybody as a plain chain of modules: skipped identity blocks are gone, nothing is decided at
+    run time.
 
     Args:
         policy: L decisions (0 or 1), one per unit.
@@ -246,10 +254,9 @@ def run_grouped(network: GatedResNet, units: Sequence[Unit], x: Tensor, policy: 
     distinct, member = torch.unique((policy > 0.5).cpu(), dim=0, return_inverse=True)
     order = torch.argsort(member, stable=True)
     sizes = torch.bincount(member, minlength=len(distinct)).tolist()
-    groups = _take_rows(x, order.to(x.device)).split(sizes)
+    groups = torch.split(_take_rows(x, order.to(x.device)), sizes)
     parts = [
-        StaticPlan(network, units, decisions)(group)
-        for decisions, group in zip(distinct.tolist(), groups, strict=True)
+        StaticPlan(network, units, decisions)(group) for decisions, group in zip(distinct.tolist(), groups, strict=True)
     ]
     features = torch.cat(parts)
     return features.index_select(0, torch.argsort(order).to(x.device))

@@ -1,7 +1,7 @@
 """Gates: from a policy network's logits to one decision per (sample, block), with a gradient or a log-probability.
 
-Three kinds (BlockDrop document, section 2.0): Gumbel with a straight-through gradient (SpotTune), soft Gumbel (AdaShare) and
-Bernoulli with a policy gradient (BlockDrop). All draws come from the generator that is handed in.
+Three kinds (BlockDrop document, section 2.0): Gumbel with a straight-through gradient (SpotTune), soft Gumbel
+(AdaShare) and Bernoulli with a policy gradient (BlockDrop). All draws come from the generator that is handed in.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def choose(logits: Tensor) -> Tensor:
 class _Blend(torch.autograd.Function):
     """Hard selection forward, the product rule of a * one + (1 - a) * zero backward.
 
-    Written out because the arithmetic form turns an overflow in the branch that was *not* chosen into NaN (0 * inf); here the
-    chosen branch passes bit for bit whatever the other one holds.
+    Written out because the arithmetic form turns an overflow in the branch that was *not* chosen into NaN (0 * inf);
+    here the chosen branch passes bit for bit whatever the other one holds.
     """
 
     @staticmethod
@@ -79,7 +79,7 @@ def blend(gate: Tensor, zero: Tensor, one: Tensor) -> Tensor:
         gate: (B,) exactly 0.0 or 1.0.
         zero, one: (B, ...) of one shape.
     """
-    return _Blend.apply(gate, zero, one)  # type: ignore[no-any-return,no-untyped-call]
+    return _Blend.apply(gate, zero, one)  # type: ignore[no-any-return]
 
 
 def bounded(keep: Tensor, alpha: float) -> Tensor:

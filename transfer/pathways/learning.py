@@ -97,11 +97,12 @@ def fit(
 ) -> None:
     """Train in place for all epochs of the schedule.
 
-    The last batch of an epoch is left out if it has fewer than half the images (batch norm on one or two images harms more
-    than the images help; every image has its turn in other epochs).
+    The last batch of an epoch is left out if it has fewer than half the images (batch norm on one or two images harms
+    more than the images help; every image has its turn in other epochs).
 
     Args:
-        checkpoint: file to continue from and to save to about every `checkpoint_every_s` seconds; the caller removes it.
+        checkpoint: file to continue from and to save to about every `checkpoint_every_s` seconds; the caller removes
+            it.
         tick: called after every step.
     """
     optimizers = learner.optimizers()
@@ -115,7 +116,7 @@ def fit(
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * schedule.factor(epoch)
         generator = _generator(seed, epoch)
-        batches = torch.randperm(len(pixels), generator=generator).split(schedule.batch_size)
+        batches = torch.split(torch.randperm(len(pixels), generator=generator), schedule.batch_size)
         if len(batches) > 1 and 2 * len(batches[-1]) < schedule.batch_size:
             batches = batches[:-1]
         for step, rows in enumerate(batches):
@@ -193,3 +194,28 @@ def predict_all(
             if policy is not None:
                 policies.append(policy.float().cpu())
     return Predictions(torch.cat(probabilities), pixels.labels, torch.cat(policies) if policies else None)
+
+
+def write_predictions(path: Path, named: dict[str, Predictions]) -> None:
+    """Several predictions in one safetensors file, each under its name (the empty one is allowed)."""
+    from safetensors.torch import save_file
+
+    tensors = {}
+    for name, predictions in named.items():
+        tensors[f"{name}/probabilities"] = predictions.probabilities.contiguous()
+        tensors[f"{name}/labels"] = predictions.labels.clone()
+        if predictions.policy is not None:
+            tensors[f"{name}/policy"] = predictions.policy.contiguous()
+    write_atomic(path, lambda file: save_file(tensors, file))
+
+
+def read_predictions(path: Path) -> dict[str, Predictions]:
+    """The inverse of `write_predictions`."""
+    from safetensors.torch import load_file
+
+    tensors = load_file(path)
+    names = dict.fromkeys(key.rpartition("/")[0] for key in tensors)
+    return {
+        name: Predictions(tensors[f"{name}/probabilities"], tensors[f"{name}/labels"], tensors.get(f"{name}/policy"))
+        for name in names
+    }

@@ -1,17 +1,19 @@
 """Images of a task as batches: uint8 pixels in memory where they fit, decoded on the way where they do not.
 
-In: a `transfer.data.ImageSet`. Out: normalised float batches, a random view in training and the centre crop in evaluation.
+In: a `transfer.data.ImageSet`. Out: normalised float batches, a random view in training and the centre crop in
+evaluation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from transfer.data import ImageSet
@@ -35,6 +37,7 @@ class Pixels:
         size: side of the view; `margin` more pixels per side are kept for random crops.
         stored: (N, 3, size + margin, size + margin) uint8, or None where it would not fit into memory.
         skipped: names of the unreadable files.
+        evaluate_whole: evaluation sees the whole stored square instead of its centre.
     """
 
     images: ImageSet
@@ -43,6 +46,7 @@ class Pixels:
     margin: int
     stored: Tensor | None
     skipped: tuple[str, ...] = ()
+    evaluate_whole: bool = False
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
 
@@ -52,15 +56,12 @@ class Pixels:
     def select(self, indices: np.ndarray) -> Pixels:
         """The images at these positions, in this order."""
         rows = torch.from_numpy(np.asarray(indices, dtype=np.int64))
-        return Pixels(
-            self.images.select(np.asarray(indices, dtype=np.int64)),
-            self.labels[rows],
-            self.size,
-            self.margin,
-            None if self.stored is None else self.stored[rows],
-            (),
-            self.mean,
-            self.std,
+        return replace(
+            self,
+            images=self.images.select(np.asarray(indices, dtype=np.int64)),
+            labels=self.labels[rows],
+            stored=None if self.stored is None else self.stored[rows],
+            skipped=(),
         )
 
     def _pixels(self, rows: Tensor) -> Tensor:
@@ -96,27 +97,35 @@ class Pixels:
         return ((cut.float() - mean) / std).contiguous(memory_format=torch.channels_last)
 
     def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Centre crops in the stored order: (rows (B,), images (B, 3, size, size))."""
+        """Evaluation views in the stored order: (rows (B,), images (B, 3, S, S))."""
         unused = torch.Generator()
-        for rows in torch.arange(len(self)).split(batch_size):
-            yield rows, self.view(rows, "none", unused)
+        for rows in torch.split(torch.arange(len(self)), batch_size):
+            whole = self.normalise(self._pixels(rows)) if self.evaluate_whole else None
+            yield rows, self.view(rows, "none", unused) if whole is None else whole
+
+    @property
+    def evaluation_size(self) -> int:
+        """Side of the evaluation views."""
+        return self.size + self.margin if self.evaluate_whole else self.size
 
 
 def load_pixels(
     images: ImageSet,
     *,
     size: int,
+    resize: int | None = None,
+    evaluate_whole: bool = False,
     threads: int = 2,
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
     mean: tuple[float, float, float] = IMAGENET_MEAN,
     std: tuple[float, float, float] = IMAGENET_STD,
 ) -> Pixels:
-    """Decode a split: short side to size * 8/7, central square of that side.
+    """Decode a split: short side to `resize` (None: size * 8/7), central square of that side.
 
     Raises:
         ValueError: more than `UNREADABLE_SHARE` of the files cannot be decoded.
     """
-    margin = round(size / 7)
+    margin = round(size / 7) if resize is None else resize - size
     side = size + margin
 
     def decode(index: int) -> np.ndarray | str:
@@ -138,8 +147,37 @@ def load_pixels(
                 stored[index] = torch.from_numpy(decoded)
     if len(skipped) > UNREADABLE_SHARE * len(images):
         raise ValueError(f"{len(skipped)} of {len(images)} images cannot be decoded, first {skipped[0]}")
-    everything = Pixels(images, torch.from_numpy(images.labels.astype(np.int64)), size, margin, stored, (), mean, std)
+    labels = torch.from_numpy(images.labels.astype(np.int64))
+    everything = Pixels(images, labels, size, margin, stored, (), evaluate_whole, mean, std)
     if not skipped:
         return everything
-    rest = everything.select(np.flatnonzero(good))
-    return Pixels(rest.images, rest.labels, size, margin, rest.stored, tuple(skipped), mean, std)
+    return replace(everything.select(np.flatnonzero(good)), skipped=tuple(skipped))
+
+
+def joined(first: Pixels, second: Pixels) -> Pixels:
+    """Two splits of one task as one, in this order."""
+    images = _Joined(first.images, second.images)
+    stored = None
+    if first.stored is not None and second.stored is not None:
+        stored = torch.cat([first.stored, second.stored])
+    names = (*first.images.names, *second.images.names)
+    labels = np.concatenate([first.images.labels, second.images.labels])
+    both = ImageSet(names, labels, images, np.arange(len(names)))
+    return replace(
+        first,
+        images=both,
+        labels=torch.cat([first.labels, second.labels]),
+        stored=stored,
+        skipped=(*first.skipped, *second.skipped),
+    )
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """An image source over two image sets, one after the other."""
+
+    first: ImageSet
+    second: ImageSet
+
+    def read(self, row: int) -> Image.Image:
+        return self.first.read(row) if row < len(self.first) else self.second.read(row - len(self.first))

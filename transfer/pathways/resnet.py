@@ -1,15 +1,15 @@
 """One gated ResNet: stem, a flat list of residual blocks that expose residual and shortcut, tail, head.
 
-In: an architecture name, or a backbone of `pretrain` or torchvision. Out: a `GatedResNet` whose blocks SpotTune doubles,
-BlockDrop drops and the lesion study deletes or swaps. Three families of shapes:
+In: an architecture name, or a backbone of `pretrain` or torchvision. Out: a `GatedResNet` whose blocks SpotTune
+doubles, BlockDrop drops and the lesion study deletes or swaps. Three families of shapes:
 
 * torchvision's ResNets (basic or bottleneck blocks, 1x1 convolution + BN on the shortcut that changes shape);
 * CIFAR: 3x3 stem with BN and ReLU, three stages of 16/32/64 channels, parameter-free shortcuts;
 * Visual Decathlon ("ResNet-26"): 3x3 stem with BN and no ReLU, three stages of 64/128/256 channels, each starting with
   stride 2, parameter-free shortcuts, BN and ReLU after the last stage.
 
-Source: BlockDrop (Wu, Nagarajan et al., CVPR 2018) section 3, SpotTune (Guo et al., CVPR 2019) section 4, and the shapes of
-their released networks.
+Source: BlockDrop (Wu, Nagarajan et al., CVPR 2018) section 3, SpotTune (Guo et al., CVPR 2019) section 4, and the
+shapes of their released networks.
 """
 
 from __future__ import annotations
@@ -66,8 +66,9 @@ class PoolPad(nn.Module):
 class Block(nn.Module):
     """One residual block: ReLU(shortcut(x) + residual(x)); `plain` leaves the shortcut out of the sum.
 
-    The residual is an `nn.Sequential` ending in BN: no skip and no last ReLU inside. A plain block keeps its (parameter-free)
-    shortcut module because deleting the block still has to produce a tensor of the next block's shape.
+    The residual is an `nn.Sequential` ending in BN: no skip and no last ReLU inside. A plain block keeps its
+    (parameter-free) shortcut module because deleting the block still has to produce a tensor of the next block's
+    shape.
     """
 
     def __init__(self, residual: nn.Sequential, shortcut: nn.Module, *, plain: bool = False) -> None:
@@ -80,7 +81,7 @@ class Block(nn.Module):
         return isinstance(self.shortcut, nn.Identity)
 
     def merge(self, shortcut: Tensor, x: Tensor) -> Tensor:
-        """ReLU(shortcut + residual(x)) with the shortcut's value given. (B, C, H, W), (B, C', H', W') -> (B, C, H, W)."""
+        """ReLU(shortcut + residual(x)) with the shortcut's value given. (B, C, H, W), (B, D, ...) -> (B, C, H, W)."""
         out: Tensor = self.residual(x)
         if not self.plain:
             out += shortcut  # in place: neither BN nor a convolution needs its own output in the backward pass
@@ -94,9 +95,9 @@ class GatedResNet(nn.Module):
     """A ResNet as stem -> L blocks -> tail (pooled features) -> head (classes).
 
     Attributes:
-        blocks: the L residual blocks in one flat list, all of them gateable, the strided first ones of a stage included.
+        blocks: the L residual blocks in one flat list, all of them gateable, the strided first ones of a stage
+            included.
         stages: number of blocks per stage.
-        plain_parts: nothing else carries parameters than stem, blocks, tail, head.
     """
 
     def __init__(
@@ -181,9 +182,7 @@ def build_gated_resnet(arch: str, *, num_classes: int, seed: int, plain: bool = 
             from torchvision.models import resnet
 
             kind = resnet.BasicBlock if architecture.block == "basic" else resnet.Bottleneck
-            return gate_backbone(
-                resnet.ResNet(kind, list(architecture.depths)), num_classes=num_classes, seed=seed
-            )
+            return gate_backbone(resnet.ResNet(kind, list(architecture.depths)), num_classes=num_classes, seed=seed)
         stem_width = architecture.widths[0] if architecture.family == "cifar" else 32
         stem: list[nn.Module] = [_conv(3, stem_width), nn.BatchNorm2d(stem_width)]
         tail = _pooled()
@@ -208,25 +207,20 @@ def build_gated_resnet(arch: str, *, num_classes: int, seed: int, plain: bool = 
 def gate_backbone(backbone: nn.Module, *, num_classes: int, seed: int) -> GatedResNet:
     """Any torchvision-style ResNet (with or without its `fc`) as a `GatedResNet` with a fresh head.
 
-    The weights are copied: training the result leaves `backbone` as it was. Without the head the two compute the same bits.
+    The weights are copied: training the result leaves `backbone` as it was. Without the head the two compute the same
+    bits.
 
     Args:
-        backbone: a module with torchvision's names conv1, bn1, maxpool, layer1 .. layer4 and blocks with conv1, bn1, … and
-            `downsample`.
+        backbone: a module with torchvision's names conv1, bn1, maxpool, layer1 .. layer4 and blocks with conv1, bn1,
+            … and `downsample`.
         num_classes: outputs of the new head, drawn from `seed`.
 
     Raises:
         ValueError: the module is no such ResNet.
     """
-    missing = [
-        name
-        for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "avgpool")
-        if not hasattr(backbone, name)
-    ]
+    missing = [name for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "avgpool") if not hasattr(backbone, name)]
     if missing:
-        raise ValueError(
-            f"{type(backbone).__name__} is no torchvision-style ResNet: it lacks {', '.join(missing)}"
-        )
+        raise ValueError(f"{type(backbone).__name__} is no torchvision-style ResNet: it lacks {', '.join(missing)}")
     source: Any = copy.deepcopy(backbone)
     stages = [getattr(source, f"layer{i}") for i in range(1, 9) if hasattr(source, f"layer{i}")]
     blocks = [_gate_block(block) for stage in stages for block in stage]
@@ -256,7 +250,8 @@ def _gate_block(block: Any) -> Block:
 
 
 def first_blocks(network: GatedResNet, *, num_classes: int, seed: int) -> GatedResNet:
-    """The network cut to the first block of every stage: ResNet-18 becomes ResNet-10, ResNet-26 the Decathlon policy shape.
+    """The network cut to the first block of every stage: ResNet-18 becomes ResNet-10, ResNet-26 the Decathlon policy
+    shape.
 
     Weights are copied, the head is fresh. This is how BlockDrop starts its ResNet-10 policy from a ResNet-18.
     """
@@ -299,7 +294,7 @@ class PolicyNetwork(nn.Module):
         logits: Tensor = self.trunk(x)
         if self.logits_per_block == 1:
             return logits
-        return logits.unflatten(1, (self.num_blocks, self.logits_per_block))
+        return logits.view(-1, self.num_blocks, self.logits_per_block)
 
 
 def batch_norms(module: nn.Module) -> list[nn.BatchNorm2d]:

@@ -4,9 +4,11 @@ Source: Guo et al., "SpotTune: Transfer Learning through Adaptive Fine-tuning", 
 published training code for what the paper leaves open. Deviations:
 
 1. Evaluation takes the likelier way (`sample_at_eval=True` draws, as the original does).
-2. A shortcut with weights (1x1 convolution and BN) belongs to its block: it is frozen in one copy and tuned in the other, so
-   that all-zeros is the pre-trained network and all-ones is standard fine-tuning. The released networks have none.
-3. `freeze_bn` and `freeze_stem` make "frozen" mean what it says; by default batch norms (of both copies) and stem learn.
+2. A shortcut with weights (1x1 convolution and BN) belongs to its block: it is frozen in one copy and tuned in the
+   other, so that all-zeros is the pre-trained network and all-ones is standard fine-tuning. The released networks
+   have none.
+3. `freeze_bn` and `freeze_stem` make "frozen" mean what it says; by default batch norms (of both copies) and stem
+   learn.
 4. The policy network is a plain small ResNet without the original's unused parallel blocks.
 """
 
@@ -39,7 +41,8 @@ def global_k_losses(shares: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Global-k's two terms of the shares m of tuned images per block. (L,) -> (), ().
 
     Returns:
-        (sum m - k)^2, and sum of -m log m, which is 0 exactly when every share is 0 or 1; finite there, gradient included.
+        (sum m - k)^2, and sum of -m log m, which is 0 exactly when every share is 0 or 1; finite there, gradient
+        included.
     """
     clamped = shares.clamp(min=1e-6)
     return (shares.sum() - k).square(), -(shares * clamped.log()).sum()
@@ -56,6 +59,8 @@ class SpotTune(Learner):
     Decision 1 means fine-tuned.
     """
 
+    shared_policy: Tensor | None
+
     def __init__(
         self,
         network: GatedResNet,
@@ -71,7 +76,6 @@ class SpotTune(Learner):
             freeze(network.stem)
         if config.freeze_bn:
             freeze(*batch_norms(network))
-        self.shared_policy: Tensor | None = None
         self.register_buffer("shared_policy", None)
 
     @property

@@ -1,0 +1,192 @@
+"""SpotTune and BlockDrop as methods of the stage: how one run goes, and what is reported about decisions and costs."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import torch
+
+from transfer.pathways.baselines import FineTuning
+from transfer.pathways.blockdrop import BlockDrop, FixedPolicy, dist_k, first_k
+from transfer.pathways.config import (
+    BlockDropConfig,
+    FeatureExtractorConfig,
+    PathwayConfig,
+    RandomPolicyConfig,
+    SpotTuneConfig,
+    StandardConfig,
+    StochasticConfig,
+)
+from transfer.pathways.cost import count_parameters, module_flops, network_cost
+from transfer.pathways.learning import Learner, Predictions
+from transfer.pathways.methods import Candidate, FeatureExtractor, Method, Report, Setting, Standard
+from transfer.pathways.pixels import Pixels
+from transfer.pathways.resnet import GatedResNet
+from transfer.pathways.spottune import AllTuned, SpotTune
+
+
+class SpotTuning(Method):
+    """SpotTune, its Global-k variant and the random policy."""
+
+    def train(self, candidate: Candidate, pixels: Pixels, *, seed: int) -> Learner:
+        config = self.setting.config
+        assert isinstance(config, SpotTuneConfig)
+        start = self.setting.start(seed)
+        policy = None
+        if not isinstance(config, RandomPolicyConfig):
+            policy = self.setting.policy_network(
+                start, logits=2, shrink=config.policy_shrink, pretrained=config.policy_pretrained, seed=seed
+            )
+        learner = SpotTune(start, policy, config, learning_rate=candidate["learning_rate"])
+        self.setting.fit(learner, pixels, self.setting.schedule(config.epochs), seed=seed, phase="spottune")
+        if config.global_k is not None and policy is not None:
+            chosen = self.setting.predict(learner, pixels, seed=seed).policy
+            assert chosen is not None
+            learner.share_blocks(chosen.mean(dim=0))
+        return learner
+
+    def report(self, learner: Learner, pixels: Pixels, predictions: Predictions, *, seed: int) -> Report:
+        assert isinstance(learner, SpotTune) and predictions.policy is not None
+        network, policy = learner.network, learner.policy
+        cost = network_cost(network, height=pixels.evaluation_size)
+        shared = learner.shared_policy is not None
+        # Global-k needs neither the other blocks' tuned copies nor the policy network once it is trained.
+        stored = list(network.blocks)
+        if learner.shared_policy is not None:
+            stored = [network.blocks[index] for index in learner.shared_policy.nonzero().flatten().tolist()]
+        policy_flops = 0 if policy is None or shared else module_flops(policy, height=pixels.evaluation_size)
+        policy_weights = 0 if policy is None or shared else count_parameters(policy)
+        numbers = {
+            "flops_network": cost.total,
+            "flops_policy": policy_flops,
+            "flops_total": cost.total + policy_flops,
+            "flops_plain": cost.total,
+            "parameters_new_per_task": count_parameters([*stored, network.head]) + policy_weights,
+            "parameters_plain": count_parameters(network),
+            "blocks_stored": len(stored),
+            "share_tuned": predictions.policy.mean(dim=0).tolist(),
+            "unique_policies": len(torch.unique(predictions.policy, dim=0)),
+        }
+        return Report(numbers, {"all_tuned": self.setting.predict(AllTuned(learner), pixels, seed=seed)})
+
+
+class BlockDropping(Method):
+    """Standard fine-tuning, then the policy's curriculum, then joint fine-tuning."""
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        assert isinstance(setting.config, BlockDropConfig)
+        self.config = setting.config
+        self.learning_rate = setting.config.learning_rates[0]
+        self.full_accuracy = 0.0
+        self.full: GatedResNet | None = None
+        shared = {item.name: getattr(setting.config, item.name) for item in dataclasses.fields(PathwayConfig)}
+        self._full = Standard(dataclasses.replace(setting, config=StandardConfig(**shared)))
+
+    def epochs(self) -> int:
+        return self.config.epochs + self.config.curriculum_epochs + self.config.joint_epochs
+
+    def candidates(self) -> list[Candidate]:
+        return [{"learning_rate": self.learning_rate, "penalty": penalty} for penalty in self.config.penalties]
+
+    def prepare(self, train: Pixels, val: Pixels) -> None:
+        """Learning rate of the full network, by its validation accuracy; that accuracy is what dropping may not spoil.
+        """
+        found = {}
+        for rate in self.config.learning_rates:
+            learner = self._train_full(rate, train, seed=self.config.seeds[0])
+            found[rate] = self.setting.predict(learner, val, seed=0).accuracy
+        self.learning_rate = max(found, key=lambda rate: found[rate])
+        self.full_accuracy = found[self.learning_rate]
+
+    def _train_full(self, rate: float, pixels: Pixels, *, seed: int) -> FineTuning:
+        files = self.setting.files
+        self._full.setting.files = None if files is None else files.parent / f"full-learning_rate={rate:g}-seed={seed}"
+        self._full.setting.tick = self.setting.tick
+        learner = self._full.train({"learning_rate": rate}, pixels, seed=seed)
+        assert isinstance(learner, FineTuning)
+        return learner
+
+    def train(self, candidate: Candidate, pixels: Pixels, *, seed: int) -> Learner:
+        config, setting = self.config, self.setting
+        network = self._train_full(candidate["learning_rate"], pixels, seed=seed).network
+        self.full = copy.deepcopy(network)
+        policy = setting.policy_network(
+            setting.start(seed),
+            logits=1,
+            shrink=config.policy_shrink,
+            pretrained=config.policy_pretrained,
+            seed=seed,
+        )
+        learner = BlockDrop(network, policy, config, penalty=candidate["penalty"], joint=False).to(setting.device)
+        curriculum = setting.schedule(config.curriculum_epochs, milestones=False)
+        setting.fit(learner, pixels, curriculum, seed=seed + 1, phase="curriculum")
+        if not config.joint_epochs:
+            return learner
+        joint = BlockDrop(network, policy, config, penalty=candidate["penalty"], joint=True).to(setting.device)
+        schedule = dataclasses.replace(setting.schedule(config.joint_epochs), milestones=(0.8,))
+        setting.fit(joint, pixels, schedule, seed=seed + 2, phase="joint")
+        return joint
+
+    def worth(self, learner: Learner, predictions: Predictions) -> float:
+        """Accuracy until it is within the tolerance of the full network's, from there on FLOPs saved (always more)."""
+        assert isinstance(learner, BlockDrop) and predictions.policy is not None
+        if predictions.accuracy < self.full_accuracy - self.config.tolerance:
+            return predictions.accuracy
+        cost = network_cost(learner.network, height=self.config.evaluation_size)
+        return 200.0 - 100.0 * float(cost.of_policy(predictions.policy).mean()) / cost.total
+
+    def report(self, learner: Learner, pixels: Pixels, predictions: Predictions, *, seed: int) -> Report:
+        assert isinstance(learner, BlockDrop) and predictions.policy is not None
+        setting, network, policy = self.setting, learner.network, predictions.policy
+        cost = network_cost(network, height=pixels.evaluation_size)
+        policy_flops = module_flops(learner.policy, height=pixels.evaluation_size)
+        flops = cost.of_policy(policy)
+        kept = policy.sum(dim=1)
+        blocks, count = network.num_blocks, round(float(kept.mean()))
+        labels = predictions.labels
+        assert self.full is not None
+        full = FineTuning(self.full, setting.config, learning_rate=self.learning_rate)
+        fixed = {
+            "full": full,
+            "joint_full": FixedPolicy(network, torch.ones(blocks)),
+            "first_k": FixedPolicy(network, first_k(blocks, count)),
+            "random_k": FixedPolicy(network, torch.ones(blocks), random_count=count),
+            "dist_k": FixedPolicy(network, dist_k(blocks, count)),
+        }
+        return Report(
+            {
+                "blocks": blocks,
+                "blocks_kept": float(kept.mean()),
+                "blocks_kept_std": float(kept.std(correction=0)),
+                "share_kept_per_block": policy.mean(dim=0).tolist(),
+                "blocks_kept_per_class": [
+                    float(kept[labels == label].mean()) if (labels == label).any() else None
+                    for label in range(setting.num_classes)
+                ],
+                "unique_policies": len(torch.unique(policy, dim=0)),
+                "flops_network": float(flops.mean()),
+                "flops_network_std": float(flops.std(correction=0)),
+                "flops_policy": policy_flops,
+                "flops_total": float(flops.mean()) + policy_flops,
+                "flops_plain": cost.total,
+                "parameters_plain": count_parameters(network),
+                "parameters_policy": count_parameters(learner.policy),
+            },
+            {name: setting.predict(other, pixels, seed=seed) for name, other in fixed.items()},
+        )
+
+
+def method_of(setting: Setting) -> Method:
+    """The method that belongs to the setting's config."""
+    config = setting.config
+    if isinstance(config, FeatureExtractorConfig):
+        return FeatureExtractor(setting)
+    if isinstance(config, SpotTuneConfig):
+        return SpotTuning(setting)
+    if isinstance(config, BlockDropConfig):
+        return BlockDropping(setting)
+    if isinstance(config, StandardConfig | StochasticConfig):
+        return Standard(setting)
+    raise ValueError(f"{type(config).__name__} trains no network of its own")

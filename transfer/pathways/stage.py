@@ -1,0 +1,338 @@
+"""The stage: a method, a backbone and a task in, scores over several seeds out.
+
+Protocol: hyper-parameters are chosen on a validation part of the training images (the task's own, else `validation`
+of them, stratified, grouped where the task knows groups) with the first seed; then every seed trains on all training
+images with the chosen values and classifies the test images once. Nothing is chosen on test images.
+
+Files left in `out`: runs/<run>/result.json (finished runs are not repeated), predictions.safetensors (label (N,);
+prediction, correct (S, N); policy (S, N, L); correct.<name> (S, N) of the comparisons), names.csv (test images in
+that order), for BlockDrop easy_and_hard.png, and summary.json, written last.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from transfer.pathways.config import BlockDropConfig, LesionConfig, PathwayConfig, method_name
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from transfer.data import Task
+    from transfer.pathways.learning import Predictions
+    from transfer.pathways.methods import Candidate, Method, Report
+    from transfer.pathways.pixels import Pixels
+    from transfer.pathways.start import StartingPoint
+
+Progress = Callable[[int, int, str], None]
+
+
+def train_pathway(
+    config: PathwayConfig,
+    backbone: str | Path | nn.Module,
+    task: str | Path | Task,
+    *,
+    out: Path,
+    root: Path | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train and test one method on one task; returns the summary that it leaves in `out/summary.json`.
+
+    Args:
+        config: one of the dataclasses of `config.METHODS`; its type says which method.
+        backbone: what `pretrain.checkpoint.load_backbone` takes (FILE, random:ARCH[:SEED], torchvision:ARCH),
+            `random:cifar_resnet32` and the other names of `resnet.ARCHITECTURES`, or a torchvision-style ResNet. The
+            lesion study trains networks of its own and does not look at it.
+        task: a task name, a folder, `decathlon:<domain>`, or a Task.
+        out: receives the files; finished runs are found there, an interrupted one continues from its last checkpoint.
+        root: where the files of named tasks lie.
+        threads: torch's threads (default: leave as they are).
+
+    Raises:
+        ValueError: a backbone that is no ResNet, too few training images, or `out` holds another run.
+    """
+    import torch
+
+    from transfer.pathways.start import starting_point
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    loaded = _load_task(config, task, root)
+    start = starting_point(config, backbone, num_classes=len(loaded.classes), device=device)
+    identity = {
+        "method": method_name(config),
+        "task": loaded.name,
+        "index": loaded.digest(),
+        "backbone": start.source,
+        "config": json.loads(json.dumps(asdict(config))),
+    }
+    done = _finished(out, identity)
+    if done is not None:
+        return done
+    if isinstance(config, LesionConfig):
+        from transfer.pathways.lesion import lesion_stage
+
+        result = lesion_stage(config, loaded, out=out, device=device, progress=progress)
+    else:
+        result = _Run(config, start, loaded, out, device, progress).summary()
+    summary = {**identity, **result}
+    _write_json(out / "summary.json", summary)
+    shutil.rmtree(out / "runs", ignore_errors=True)
+    return summary
+
+
+def _load_task(config: PathwayConfig, task: str | Path | Task, root: Path | None) -> Task:
+    from transfer.data import Task as TaskType
+
+    if isinstance(task, TaskType):
+        return task
+    if str(task).startswith("decathlon:"):
+        from transfer.pathways.decathlon import load_domain
+
+        if root is None:
+            raise ValueError(f"task {task} needs root, the folder that holds decathlon/annotations")
+        return load_domain(str(task).partition(":")[2], root=root)
+    from transfer.tasks import load_task
+
+    return load_task(task, root=root, seed=config.split_seed, split=config.split)
+
+
+class _Run:
+    """The runs of one stage: selection on validation images, then one final run per seed."""
+
+    def __init__(
+        self,
+        config: PathwayConfig,
+        start: StartingPoint,
+        task: Task,
+        out: Path,
+        device: str,
+        progress: Progress | None,
+    ) -> None:
+        from transfer.pathways.adaptive import method_of
+        from transfer.pathways.methods import Setting
+
+        self.config, self.start, self.task, self.out = config, start, task, out
+        self.setting = Setting(config, start.network, len(task.classes), device)
+        self.method: Method = method_of(self.setting)
+        self.progress = progress
+        self.done_steps, self.total_steps, self.last_report_s = 0, 0, -math.inf
+
+    def summary(self) -> dict[str, Any]:
+        began = time.monotonic()
+        train, val_rows = self._training_pixels()
+        test = self._pixels(self.task.test, "test")
+        self._plan_progress(len(train))
+        candidate, table = self._select(train, val_rows)
+        results, predictions, reports = [], [], []
+        for seed in self.config.seeds:
+            result, prediction, report = self._final(candidate, train, test, seed)
+            results.append(result)
+            predictions.append(prediction)
+            reports.append(report)
+        numbers = self._save_predictions(test, predictions, reports)
+        if isinstance(self.config, BlockDropConfig):
+            from transfer.pathways.pictures import easy_and_hard
+
+            policy = predictions[0].policy
+            assert policy is not None
+            kept = policy.sum(dim=1).numpy()
+            easy_and_hard(test.images, kept, self.task.classes, out=self.out / "easy_and_hard.png")
+        return {
+            **numbers,
+            "classes": list(self.task.classes),
+            "n_train": len(train),
+            "n_validation": len(val_rows),
+            "n_test": len(test),
+            "seeds": list(self.config.seeds),
+            "chosen": candidate,
+            "selection": table,
+            "skipped": [*train.skipped, *test.skipped],
+            "also_report": list(self.task.also_report),
+            "split": self.task.split,
+            "notes": list(self.task.notes),
+            "per_seed": results,
+            "seconds": round(time.monotonic() - began, 1),
+        }
+
+    def _pixels(self, images: Any, note: str) -> Pixels:
+        import torch
+
+        from transfer.pathways.pixels import load_pixels
+
+        if self.progress is not None:
+            self.progress(0, 1, f"decoding {len(images)} {note} images of {self.task.name}")
+        return load_pixels(
+            images,
+            size=self.config.size,
+            resize=self.config.resize,
+            evaluate_whole=self.config.evaluate_whole,
+            threads=max(1, torch.get_num_threads()),
+            mean=self.config.channel_mean or self.start.mean,
+            std=self.config.channel_std or self.start.std,
+        )
+
+    def _training_pixels(self) -> tuple[Pixels, np.ndarray]:
+        """All training images (the task's own validation part last), and which of them are held out for selection."""
+        from transfer.pathways.pixels import joined
+        from transfer.splits import validation_mask
+
+        train = self._pixels(self.task.train, "training")
+        if self.task.val is not None and len(self.task.val):
+            val = self._pixels(self.task.val, "validation")
+            return joined(train, val), np.arange(len(train), len(train) + len(val))
+        mask = validation_mask(
+            train.labels.numpy(),
+            fraction=self.config.validation,
+            seed=self.config.split_seed,
+            groups=train.images.groups,
+        )
+        rows = np.flatnonzero(mask)
+        if not len(rows) or len(train) - len(rows) < 2:
+            share = f"a validation part of {self.config.validation}"
+            raise ValueError(f"task {self.task.name}: {len(train)} training images leave no {share}")
+        return train, rows
+
+    def _plan_progress(self, count: int) -> None:
+        steps = math.ceil(count / self.config.batch_size) * max(1, self.method.epochs())
+        self.total_steps = steps * (len(self.method.candidates()) + len(self.config.seeds))
+
+    def _tick(self, run: str) -> Callable[[str], None]:
+        def tick(note: str) -> None:
+            self.done_steps += 1
+            now = time.monotonic()
+            if self.progress is not None and now - self.last_report_s > 0.5:
+                self.last_report_s = now
+                total = max(self.total_steps, self.done_steps)
+                self.progress(self.done_steps, total, f"{method_name(self.config)} {run}: {note}")
+
+        return tick
+
+    def _select(self, train: Pixels, val_rows: np.ndarray) -> tuple[Candidate, list[dict[str, Any]]]:
+        candidates = self.method.candidates()
+        if len(candidates) == 1 and len(self.config.learning_rates) == 1:
+            return candidates[0], []
+        held_out = np.zeros(len(train), dtype=bool)
+        held_out[val_rows] = True
+        fit_part, val = train.select(np.flatnonzero(~held_out)), train.select(val_rows)
+        self._enter("selection/prepare")
+        self.method.prepare(fit_part, val)
+        table = []
+        for candidate in self.method.candidates():
+            label = "selection/" + ",".join(f"{name}={value:g}" for name, value in candidate.items())
+            files = self._enter(label)
+            if not (files / "result.json").exists():
+                seed = self.config.seeds[0]
+                learner = self.method.train(candidate, fit_part, seed=seed)
+                predictions = self.setting.predict(learner, val, seed=seed)
+                row = {
+                    **candidate,
+                    "accuracy": predictions.accuracy,
+                    "worth": self.method.worth(learner, predictions),
+                }
+                _write_json(files / "result.json", row)
+            table.append(json.loads((files / "result.json").read_text(encoding="utf-8")))
+        best = max(range(len(table)), key=lambda index: table[index]["worth"])
+        return self.method.candidates()[best], table
+
+    def _enter(self, label: str) -> Path:
+        files = self.out / "runs" / label
+        files.mkdir(parents=True, exist_ok=True)
+        self.setting.files = files
+        self.setting.tick = self._tick(label)
+        return files
+
+    def _final(
+        self, candidate: Candidate, train: Pixels, test: Pixels, seed: int
+    ) -> tuple[dict[str, Any], Predictions, Report]:
+        from transfer.metrics import classification_metrics
+        from transfer.pathways.learning import read_predictions, write_predictions
+        from transfer.pathways.methods import Report
+
+        files = self._enter(f"final/seed={seed}")
+        saved = files / "predictions.safetensors"
+        if not (files / "result.json").exists():
+            learner = self.method.train(candidate, train, seed=seed)
+            predictions = self.setting.predict(learner, test, seed=seed)
+            report = self.method.report(learner, test, predictions, seed=seed)
+            write_predictions(saved, {"": predictions, **report.others})
+            metrics = classification_metrics(predictions.probabilities, predictions.labels)
+            others = {f"accuracy_{name}": other.accuracy for name, other in report.others.items()}
+            _write_json(files / "result.json", {"seed": seed, **metrics, **others, **report.numbers})
+            for checkpoint in (self.out / "runs" / "final").rglob("*.pt"):
+                checkpoint.unlink()
+        result: dict[str, Any] = json.loads((files / "result.json").read_text(encoding="utf-8"))
+        stored = read_predictions(saved)
+        predictions = stored.pop("")
+        return result, predictions, Report(others=stored)
+
+    def _save_predictions(self, test: Pixels, predictions: list[Predictions], reports: list[Report]) -> dict[str, Any]:
+        import torch
+        from safetensors.torch import save_file
+
+        from pretrain.checkpoint import write_atomic
+        from transfer.score import bootstrap_interval
+
+        correct = torch.stack([prediction.correct for prediction in predictions])
+        tensors = {
+            "label": test.labels,
+            "prediction": torch.stack([prediction.probabilities.argmax(1) for prediction in predictions]),
+            "correct": correct.to(torch.uint8),
+        }
+        if predictions[0].policy is not None:
+            tensors["policy"] = torch.stack([p.policy for p in predictions if p.policy is not None]).to(torch.uint8)
+        others = {}
+        for name in reports[0].others:
+            other = torch.stack([report.others[name].correct for report in reports])
+            tensors[f"correct.{name}"] = other.to(torch.uint8)
+            others[name] = {
+                "score": 100 * float(other.double().mean()),
+                "ci95": list(bootstrap_interval(other.numpy(), seed=0)),
+            }
+        write_atomic(self.out / "predictions.safetensors", lambda path: save_file(tensors, path))
+        text = io.StringIO()
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerows([["name", "class"], *zip(test.images.names, test.images.labels.tolist(), strict=True)])
+        write_atomic(self.out / "names.csv", lambda path: path.write_text(text.getvalue(), encoding="utf-8"))
+        return {
+            "metric": "accuracy",
+            "score": 100 * float(correct.double().mean()),
+            "ci95": list(bootstrap_interval(correct.numpy(), seed=0)),
+            "scores": [prediction.accuracy for prediction in predictions],
+            "others": others,
+        }
+
+
+def _finished(out: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """The summary of a finished run of the same identity; raises if `out` belongs to another one."""
+    marker = out / "identity.json"
+    if marker.exists() and json.loads(marker.read_text(encoding="utf-8")) != identity:
+        known = json.loads(marker.read_text(encoding="utf-8"))
+        different = [key for key, value in identity.items() if known.get(key) != value]
+        raise ValueError(f"{out} holds a run of another {' and '.join(different)}; choose another directory")
+    if (out / "summary.json").exists():
+        summary: dict[str, Any] = json.loads((out / "summary.json").read_text(encoding="utf-8"))
+        return summary
+    out.mkdir(parents=True, exist_ok=True)
+    _write_json(marker, identity)
+    return None
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    from pretrain.checkpoint import write_atomic
+
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    write_atomic(path, lambda name: name.write_text(text + "\n", encoding="utf-8"))
