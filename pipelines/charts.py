@@ -77,7 +77,7 @@ def make_axis(
     """An axis that holds all values between round numbers; percentages stay within 0 to 100."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     if high - low <= 1e-9 * max(abs(low), abs(high), 1e-300):
-        padding = 1.0 if whole else max(abs(low), 1.0) * 0.05
+        padding = max(abs(low) * 0.05, 1.0 if whole else 0.05)
         low, high = low - padding, high + padding
     step = _round_step((high - low) / ticks)
     if whole:

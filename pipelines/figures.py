@@ -23,6 +23,7 @@ STYLE = {  # colour and shape of every method in the dot chart
 ORIGINS = {
     "all_off": (3, "triangle", "all off"),
     "all_on": (2, "diamond", "all on"),
+    "uniform": (5, "ring", "drawn uniformly"),
     "asked": (1, "square", "asked for"),
 }
 
@@ -110,19 +111,26 @@ def training_curves(summary: Summary, run_dir: Path) -> tuple[list[Markup], list
     ):
         lines = []
         for name, log in logs.items():
+            if all(row[key] is None for row in log):
+                problems.append(f"{names[name]}: its log holds no {key}")
+                continue
             color = colored[name] if colored[name] < charts.COLORS else None
             lines.append(charts.Line(names[name], [row["epoch"] for row in log], [row[key] for row in log], color))
+        if not lines:
+            continue
         last = [(line.label, next((y for y in reversed(line.ys) if y is not None), None)) for line in lines]
         listed = ", ".join(f"{label} {wording.number(y, 2)}" for label, y in last[:40] if y is not None)
         alt = f"{title} by epoch, one line per parameter setting. At the end: {listed}."
-        drawn.append(charts.line_chart(title, "epoch", unit, lines, alt=alt, percent=percent))
+        drawn.append(charts.line_chart(title, "epochs", unit, lines, alt=alt, percent=percent))
     return drawn, problems
 
 
 def read_metrics(run_dir: Path, setting: Setting) -> list[dict[str, Any]]:
-    """Rows {epoch, loss, accuracy} of a training log, the last one of each epoch.
+    """Rows {epoch, loss, accuracy} of a training log (`pretrain.watch`), the last one of each epoch.
 
-    A broken last line is what a killed training leaves; it is skipped. Raises ValueError (one line).
+    Epochs are counted from 1 here and accuracies are percentages; the log counts from 0 and holds fractions, and
+    its lines of kind "step" are passed over. A broken last line is what a killed training leaves; it is skipped.
+    Raises ValueError (one line).
     """
     if setting.metrics is None:
         raise ValueError("no training log was recorded")
@@ -136,8 +144,14 @@ def read_metrics(run_dir: Path, setting: Setting) -> list[dict[str, Any]]:
     for index, line in enumerate(lines):
         try:
             raw = json.loads(line, parse_constant=lambda _name: None)
-            epoch = float(raw["epoch"])
-            rows[epoch] = {"epoch": epoch} | {key: _finite(raw.get(key)) for key in ("loss", "accuracy")}
+            if raw.get("kind", "epoch") != "epoch":
+                continue
+            epoch, accuracy = float(raw["epoch"]) + 1, _finite(raw.get("accuracy"))
+            rows[epoch] = {
+                "epoch": epoch,
+                "loss": _finite(raw.get("loss")),
+                "accuracy": None if accuracy is None else 100 * accuracy,
+            }
         except (ValueError, TypeError, KeyError, AttributeError):
             if index < len(lines) - 1:
                 raise ValueError(f"{setting.metrics}, line {index + 1}, is no training record") from None

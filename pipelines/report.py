@@ -93,7 +93,11 @@ def build_view(summary: Summary, run_dir: Path) -> dict[str, Any]:
         "chosen_names": {task: summary.setting_name(setting) for task, setting in summary.chosen.items()},
         "chips": {setting.id: chips(setting) for setting in summary.settings},
         "rewards": figures.reward_charts(summary),
-        "reward_legend": [(charts.glyph(shape, color), text) for color, shape, text in figures.ORIGINS.values()],
+        "reward_legend": [
+            (charts.glyph(shape, color), text)
+            for origin, (color, shape, text) in figures.ORIGINS.items()
+            if any(trial.origin == origin for trial in summary.trials)
+        ],
         "heat": figures.heat_map(summary),
         "curves": curves,
         "curve_problems": curve_problems,
@@ -177,6 +181,7 @@ def _transfer_row(summary: Summary, task: str, cells: Sequence[Score | None], *,
     return {
         "task": task,
         "total": total,
+        "chosen": summary.setting_name(summary.chosen[task]) if task in summary.chosen else "",
         "n_test": max(tests) if tests else None,
         "metric": ", ".join(sorted(metrics)),
         "cells": [(cell, cell is not None and best is not None and cell.score == best) for cell in cells],

@@ -40,7 +40,7 @@ class Task:
 class Setting:
     """One choice of simulation parameters that was rendered and pre-trained on.
 
-    `metrics` names a file of JSON lines {epoch, loss, accuracy, …}; the accuracy is of the synthetic images.
+    `metrics` names a training log as `pretrain.watch` writes it, inside the run's directory.
     """
 
     id: str
@@ -60,7 +60,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Trial:
-    """One evaluation: the reward (percent) of a setting on a task."""
+    """One evaluation: the reward (percent) of a setting on a task; `origin` is all_off, all_on, uniform or asked."""
 
     order: int
     task: str

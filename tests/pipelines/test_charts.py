@@ -1,0 +1,76 @@
+"""Axes, labels and marks of the report's charts."""
+
+from __future__ import annotations
+
+import itertools
+import xml.dom.minidom
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.charts import Dot, Line, Point, dot_chart, line_chart, make_axis, mark, point_chart, spread, tag
+
+finite = st.floats(-1e30, 1e30, allow_nan=False)
+
+
+@given(st.lists(finite, min_size=1, max_size=8), st.booleans(), st.booleans())
+def test_an_axis_holds_its_values_between_its_ends(values: list[float], percent: bool, whole: bool) -> None:
+    axis = make_axis(values, 10, 210, percent=percent, whole=whole)
+    assert 2 <= len(axis.ticks) <= 13
+    assert axis.low < axis.high
+    assert all(9.9 <= axis.at(value) <= 210.1 for value in values)
+
+
+def test_percentages_stay_within_0_and_100() -> None:
+    axis = make_axis([1.0, 99.5], 0, 100, percent=True)
+    assert (axis.low, axis.high) == (0, 100)
+
+
+def test_equal_values_and_no_values_still_have_an_axis() -> None:
+    assert make_axis([5.0, 5.0], 0, 1).low < 5 < make_axis([5.0, 5.0], 0, 1).high
+    assert len(make_axis([], 0, 1).ticks) >= 2
+
+
+def test_text_and_attributes_are_escaped() -> None:
+    assert tag("text", "<b>&", class_='"x') == '<text class="&#34;x">&lt;b&gt;&amp;</text>'
+    assert "&lt;script&gt;" in mark("dot", 1, 2, 3, "mark", "<script>")
+
+
+@pytest.mark.parametrize("width", [380.0, 760.0])
+def test_every_dot_has_its_interval_and_a_tooltip(width: float) -> None:
+    dots = [Dot("chosen", 70.0, (66.0, 74.0), 0, "dot", strong=True), Dot("random", 60.0, None, 1, "square")]
+    chart = xml.dom.minidom.parseString(str(dot_chart("T", "%", [("a task", dots)], width=width, alt="said")))
+    lines = [line.getAttribute("class") for line in chart.getElementsByTagName("line")]
+    assert lines.count("whisker c0") == 1 and lines.count("whisker c1") == 0
+    tips = [title.firstChild.nodeValue for title in chart.getElementsByTagName("title")]
+    assert tips == ["a task, chosen: 70 %, 95 % interval 66 to 74", "a task, random: 60 %"]
+
+
+def test_a_gap_breaks_a_line_and_an_uncoloured_line_has_no_label() -> None:
+    lines = [Line("kept", [1, 2, 3, 4, 5], [1, 2, None, 4, 5], 0), Line("faint", [1, 2], [3, 3], None)]
+    chart = xml.dom.minidom.parseString(str(line_chart("T", "x", "y", lines, alt="said")))
+    assert len(chart.getElementsByTagName("polyline")) == 3
+    ends = [text for text in chart.getElementsByTagName("text") if text.getAttribute("class").startswith("end")]
+    assert [text.firstChild.nodeValue for text in ends] == ["kept"]
+
+
+def test_the_best_so_far_never_falls() -> None:
+    points = [Point(i, y, f"s{i}", 1, "square", ringed=i == 2) for i, y in enumerate([50.0, 70.0, 60.0, 80.0])]
+    chart = xml.dom.minidom.parseString(str(point_chart("T", "x", "y", points, alt="said")))
+    corners = chart.getElementsByTagName("polyline")[0].getAttribute("points").split()
+    heights = [float(corner.split(",")[1]) for corner in corners]
+    assert len(heights) == 7 and heights == sorted(heights, reverse=True)  # SVG's y grows downwards
+    assert [c.getAttribute("class") for c in chart.getElementsByTagName("circle")] == ["ring"]
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=7))
+def test_labels_are_moved_apart_in_their_order(heights: list[float]) -> None:
+    ends = [(y, Line(str(index), [], [], 0)) for index, y in enumerate(heights)]
+    placed = [y for y, _ in spread(ends, gap=13, low=0, high=100)]
+    assert len(placed) == len(heights)
+    assert all(b - a >= 13 - 1e-9 for a, b in itertools.pairwise(placed))
+    assert max(placed) <= 100 + 1e-9
+    assert [line.label for _, line in spread(ends, gap=13, low=0, high=100)] == [
+        line.label for _, line in sorted(ends, key=lambda end: end[0])
+    ]
