@@ -10,13 +10,15 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from sim.datacard import data_card
 from sim.devices import cpu_count, gpu_count
+from sim.render import Renderer
 from sim.shards import (
     FORMAT_VERSION,
     Progress,
@@ -33,6 +35,9 @@ from sim.shards import (
 from sim.wire import Device
 
 INDEX = "index.json"
+
+RendererFactory = Callable[..., AbstractContextManager[Renderer]]
+"""Called like `sim.shards.open_renderer`: (config, device=, threads=, gpu=)."""
 
 
 def shard_plan(config: RenderConfig, num_images: int) -> list[tuple[int, int]]:
@@ -52,6 +57,7 @@ def render_dataset(
     device: Device = "cpu",
     shards: tuple[int, int] | None = None,
     progress: Progress | None = None,
+    factory: RendererFactory = open_renderer,
 ) -> dict[str, Any]:
     """Render `num_images` images into the directory `out`; go on where an earlier call stopped.
 
@@ -59,6 +65,7 @@ def render_dataset(
         workers: Blender processes; None: one per CPU core, or one per GPU.
         shards: render only the shards first:last (last excluded) of the set, for several machines on one
             directory; whoever finds all shards there writes the index.
+        factory: opens the renderer of one worker; tests put a stand-in here.
 
     Returns:
         images, rendered (by this call), shards, bytes, seconds, images_per_second, failed, complete.
@@ -74,9 +81,11 @@ def render_dataset(
         raise ValueError(f"shards is {first}:{last}; this set has the shards 0:{len(plan)}")
     out.mkdir(parents=True, exist_ok=True)
     refuse_foreign_data(config, out, num_images)
+    if (out / INDEX).exists() and not _holds(out, plan):
+        (out / INDEX).unlink()  # the set grows, or failed scenes are tried again: it is not complete meanwhile
     workers = min(_worker_count(workers, device), last - first)
     begun = time.monotonic()
-    run = _Run(config, out, plan[first:last], workers, device, progress)
+    run = _Run(config, out, plan[first:last], workers, device, progress, factory)
     run.finish()
     seconds = time.monotonic() - begun
     records = [read_record(out, shard_name(number)) for number in range(len(plan))]
@@ -107,7 +116,9 @@ class _Run:
         workers: int,
         device: Device,
         progress: Progress | None,
+        factory: RendererFactory,
     ) -> None:
+        self._factory = factory
         self._config, self._out, self._workers, self._device = config, out, workers, device
         self._progress = progress
         self._todo = list(reversed(plan))
@@ -133,7 +144,7 @@ class _Run:
         gpus = 0 if self._device == "cpu" else gpu_count()
         gpu = number % gpus if gpus > 1 else None
         try:
-            with open_renderer(self._config, device=self._device, threads=threads, gpu=gpu) as renderer:
+            with self._factory(self._config, device=self._device, threads=threads, gpu=gpu) as renderer:
                 while (shard := self._next()) is not None:
                     start, count = shard
                     seen = 0
@@ -253,6 +264,14 @@ def refuse_foreign_data(config: RenderConfig, out: Path, num_images: int) -> Non
     images = sum(record["count"] for record in records if record is not None)
     if images > num_images:
         raise ValueError(f"{out} holds {images} images already, num_images is {num_images}; choose another directory")
+
+
+def _holds(out: Path, plan: Sequence[tuple[int, int]]) -> bool:
+    records = [read_record(out, shard_name(number)) for number in range(len(plan))]
+    return all(
+        record is not None and record["count"] == count and not record["failed"]
+        for record, (_, count) in zip(records, plan, strict=True)
+    )
 
 
 def _worker_count(workers: int | None, device: Device) -> int:

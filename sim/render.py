@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 STARTUP_TIMEOUT_S = 120.0
 GPU_STARTUP_TIMEOUT_S = 1200.0
 """The wheel has no kernels for A100 to H200: Cycles compiles them before the first image (then cached)."""
+WORKER = (sys.executable, "-m", "sim.blender.worker")
 IN_FLIGHT = 3
 """Scenes that the child has in hand, so that it never waits for the parent."""
 
@@ -87,6 +88,7 @@ class BlenderRenderer:
         retries: how many times an image that was lost with its child is tried again.
         log: file that collects what Blender prints; None: a temporary file.
         pass_fds: file descriptors that the child inherits, such as the lock of the artifact that it writes.
+        command: the child's command line; tests put a small stand-in here.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class BlenderRenderer:
         retries: int = 2,
         log: Path | None = None,
         pass_fds: tuple[int, ...] = (),
+        command: Sequence[str] = WORKER,
     ) -> None:
         if threads < 1:
             raise ValueError(f"threads is {threads}; allowed: 1 or more")
@@ -115,6 +118,7 @@ class BlenderRenderer:
         self._retries = retries
         self._log_path = log
         self._pass_fds = pass_fds
+        self._command = command
         self._child: _Child | None = None
         self._version = ""
 
@@ -206,7 +210,7 @@ class BlenderRenderer:
 
     def _start(self) -> _Child:
         if self._child is None:
-            child = _Child(self._log_path, self._gpu, self._pass_fds, self._job["threads"])
+            child = _Child(self._command, self._log_path, self._gpu, self._pass_fds, self._job["threads"])
             timeout = STARTUP_TIMEOUT_S if self._device == "cpu" else GPU_STARTUP_TIMEOUT_S
             try:
                 child.send({**self._job, "folder": child.folder})
@@ -240,7 +244,9 @@ def model_source(asset: ModelAsset) -> dict[str, Any]:
 class _Child:
     """One Blender process: start it, send lines, receive frames, end it."""
 
-    def __init__(self, log: Path | None, gpu: int | None, pass_fds: tuple[int, ...], threads: int) -> None:
+    def __init__(
+        self, command: Sequence[str], log: Path | None, gpu: int | None, pass_fds: tuple[int, ...], threads: int
+    ) -> None:
         root = str(Path(__file__).parents[1])
         environment = dict(os.environ)
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
@@ -260,7 +266,7 @@ class _Child:
         """Takes no further scenes and is ended when it has delivered what it was sent."""
         with self._log_path.open("ab") as log_file:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "sim.blender.worker"],
+                list(command),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log_file,
