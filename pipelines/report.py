@@ -16,7 +16,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from pipelines import charts, figures, wording
+from pipelines import figures, svg, wording
 from pipelines.pictures import Picture, embed_picture, write_whole
 from pipelines.summary import Comparison, Score, Setting, Summary, load_summary
 from sim.params import parameter_levels
@@ -94,7 +94,7 @@ def build_view(summary: Summary, run_dir: Path) -> dict[str, Any]:
         "chips": {setting.id: chips(setting) for setting in summary.settings},
         "rewards": figures.reward_charts(summary),
         "reward_legend": [
-            (charts.glyph(shape, color), text)
+            (svg.glyph(shape, color), text)
             for origin, (color, shape, text) in figures.ORIGINS.items()
             if any(trial.origin == origin for trial in summary.trials)
         ],
