@@ -1,0 +1,166 @@
+"""Rewards never see the test split; final scores come with honest intervals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+from transfer.metrics import classification_metrics
+from transfer.score import (
+    ScoreConfig,
+    bootstrap_interval,
+    final,
+    load_correct,
+    paired_bootstrap,
+    reward,
+)
+
+
+def cached(root: Path, *, shift: float = 2.0, count: int = 90, classes: int = 3, groups: bool = False) -> Path:
+    """Gaussian classes as a features directory."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(classes, 10)) * shift
+    train_y, test_y = np.arange(count) % classes, rng.integers(0, classes, 120)
+    tensors = {
+        "train.x": (centres[train_y] + rng.normal(size=(count, 10))).astype(np.float32),
+        "train.y": train_y,
+        "train.val": np.zeros(count, dtype=np.uint8),
+        "test.x": (centres[test_y] + rng.normal(size=(120, 10))).astype(np.float32),
+        "test.y": test_y,
+    }
+    if groups:
+        tensors["train.group"] = np.arange(count) // 2
+    root.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, root / "features.safetensors")
+    about = {
+        "task": "toy",
+        "classes": [str(c) for c in range(classes)],
+        "split": "made",
+        "notes": [],
+        "also_report": [],
+    }
+    (root / "summary.json").write_text(json.dumps(about), encoding="utf-8")
+    return root
+
+
+METHODS = [(m, s) for m in ("linear", "knn") for s in ("cv", "val")]
+
+
+@pytest.mark.parametrize(("method", "selection"), METHODS)
+def test_separable_classes_are_rewarded_and_noise_is_not(tmp_path: Path, method: str, selection: str) -> None:
+    config = ScoreConfig(method=method, selection=selection)  # type: ignore[arg-type]
+    good = reward(config, cached(tmp_path / "good"), out=tmp_path / "a")
+    noise = reward(config, cached(tmp_path / "noise", shift=0.0), out=tmp_path / "b")
+    assert good["reward"] > 95 and noise["reward"] < 60
+    assert json.loads((tmp_path / "a" / "summary.json").read_text(encoding="utf-8"))["reward"] == good["reward"]
+
+
+@pytest.mark.parametrize(("method", "selection"), METHODS)
+def test_the_reward_is_the_same_without_any_test_rows(tmp_path: Path, method: str, selection: str) -> None:
+    config = ScoreConfig(method=method, selection=selection)  # type: ignore[arg-type]
+    features = cached(tmp_path / "f", shift=0.5)
+    first = reward(config, features, out=tmp_path / "a")
+    tensors = {k: v for k, v in load_file(features / "features.safetensors").items() if k.startswith("train")}
+    save_file(tensors, features / "features.safetensors")
+    assert reward(config, features, out=tmp_path / "b")["reward"] == first["reward"]
+
+
+def test_a_given_validation_part_is_what_is_held_out(tmp_path: Path) -> None:
+    features = cached(tmp_path / "f")
+    tensors = load_file(features / "features.safetensors")
+    tensors["train.val"][:21] = 1
+    save_file(tensors, features / "features.safetensors")
+    assert reward(ScoreConfig(selection="val"), features, out=tmp_path / "a")["n_held_out"] == 21
+    assert reward(ScoreConfig(selection="cv"), features, out=tmp_path / "b")["n_held_out"] == 90
+
+
+def test_groups_are_respected_in_folds(tmp_path: Path) -> None:
+    """Pairs of equal rows with random labels: only a leak between folds could predict them."""
+    features = cached(tmp_path / "f", groups=True, count=200, classes=2)
+    tensors = load_file(features / "features.safetensors")
+    pairs = np.random.default_rng(1).normal(size=(100, 400)).astype(np.float32)
+    tensors["train.x"] = np.repeat(pairs, 2, axis=0)
+    tensors["train.y"] = np.repeat(np.random.default_rng(2).integers(0, 2, 100), 2)
+    save_file(tensors, features / "features.safetensors")
+    config = ScoreConfig(method="knn", k=1)
+    assert reward(config, features, out=tmp_path / "grouped")["reward"] < 65
+    del tensors["train.group"]
+    save_file(tensors, features / "features.safetensors")
+    assert reward(config, features, out=tmp_path / "leaking")["reward"] > 75
+
+
+@pytest.mark.parametrize("method", ["linear", "knn"])
+def test_the_final_score_is_the_mean_of_the_saved_correctness(tmp_path: Path, method: str) -> None:
+    features = cached(tmp_path / "f", shift=0.6)
+    result = final(ScoreConfig(method=method), features, out=tmp_path / "final")  # type: ignore[arg-type]
+    correct = load_correct(tmp_path / "final")
+    assert result["score"] == pytest.approx(100 * correct.mean()) and len(correct) == 120 == result["n_test"]
+    low, high = result["ci95"]
+    assert low < result["score"] < high and high - low < 25
+    assert result["metrics"]["accuracy"] == pytest.approx(result["score"], abs=1e-3)
+
+
+def test_features_that_are_not_finished_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"summary\.json"):
+        reward(ScoreConfig(), tmp_path, out=tmp_path / "a")
+
+
+def test_the_interval_is_that_of_resampling_images() -> None:
+    correct = np.random.default_rng(0).random(400) < 0.8
+    low, high = bootstrap_interval(correct, seed=0)
+    half = 196 * np.sqrt(correct.mean() * (1 - correct.mean()) / 400)
+    assert low == pytest.approx(100 * correct.mean() - half, abs=0.5)
+    assert high == pytest.approx(100 * correct.mean() + half, abs=0.5)
+    assert bootstrap_interval(np.ones(10), seed=0) == (100.0, 100.0)
+
+
+def test_the_multinomial_shortcut_equals_drawing_images_one_by_one() -> None:
+    rng = np.random.default_rng(3)
+    seeds = rng.random((3, 200)) < [[0.6], [0.7], [0.8]]
+    slow = [seeds.mean(axis=0)[rng.integers(0, 200, 200)].mean() for _ in range(4000)]
+    np.testing.assert_allclose(bootstrap_interval(seeds, seed=0), np.percentile(slow, [2.5, 97.5]) * 100, atol=0.6)
+
+
+def test_paired_differences_are_narrower_than_unpaired_ones_and_signed() -> None:
+    rng = np.random.default_rng(0)
+    hard = rng.random(500)
+    better, worse = hard < 0.75, hard < 0.70
+    difference = paired_bootstrap(better, worse)
+    assert difference.points == pytest.approx(100 * (better.mean() - worse.mean()))
+    assert difference.significant and difference.ci95[0] > 0 and difference.p_value < 0.01
+    assert paired_bootstrap(worse, better).ci95[1] < 0
+    same = paired_bootstrap(better, better)
+    assert same.points == 0 and same.p_value == 1 and not same.significant
+
+
+def test_several_seeds_are_averaged_per_image() -> None:
+    a = np.array([[1, 1, 0, 0], [1, 0, 1, 0]])
+    assert paired_bootstrap(a, np.array([0, 0, 0, 0])).points == 50
+    with pytest.raises(ValueError, match="4 and 3"):
+        paired_bootstrap(a, np.zeros(3))
+
+
+def test_metrics_equal_those_of_scikit_learn_on_unbalanced_classes() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.choice(4, 300, p=[0.7, 0.2, 0.07, 0.03])
+    scores = rng.random((300, 4)) + 0.6 * np.eye(4)[labels]
+    probabilities = scores / scores.sum(axis=1, keepdims=True)
+    metrics = classification_metrics(torch.from_numpy(probabilities), torch.from_numpy(labels))
+    predictions = probabilities.argmax(axis=1)
+    assert metrics["accuracy"] == pytest.approx(100 * (predictions == labels).mean(), abs=1e-3)
+    assert metrics["mean_per_class"] == pytest.approx(100 * balanced_accuracy_score(labels, predictions), abs=1e-3)
+    assert metrics["macro_auc"] == pytest.approx(
+        100 * roc_auc_score(labels, probabilities, multi_class="ovr", average="macro"), abs=1e-3
+    )
+
+
+@pytest.mark.parametrize("options", [{"folds": 1}, {"validation_fraction": 0.0}, {"k": 0}, {"temperature": 0.0}])
+def test_impossible_settings_are_refused(options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(options))):
+        ScoreConfig(**options)  # type: ignore[arg-type]
