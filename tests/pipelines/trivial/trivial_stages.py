@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.stages import Stage, fixed
+
 Progress = Callable[[int, int, str], None]
 
 
@@ -68,6 +70,9 @@ def faulty(config: FaultConfig, *, out: Path, progress: Progress) -> dict[str, A
         time.sleep(3600)
     if config.how == "die":
         os.kill(os.getpid(), 9)
+    if config.how == "shout":
+        for line in range(1000):
+            print("line", line)
     first = not Path(config.marker).exists()
     Path(config.marker).touch()
     if config.how == "die once" and first:
@@ -78,3 +83,22 @@ def faulty(config: FaultConfig, *, out: Path, progress: Progress) -> dict[str, A
         os.kill(os.getppid(), 9)
         time.sleep(3600)
     return {"kept": (out / "kept.txt").exists()}
+
+
+def patient(config: TextConfig, *, out: Path, stop: Callable[[], bool], progress: Progress) -> None:
+    """Saves and raises when it is asked to stop, as a training loop does."""
+    progress(0, 1, "waiting")
+    while not stop():
+        time.sleep(0.02)
+    (out / "saved.txt").write_text("saved")
+    raise RuntimeError("saved and stopped")
+
+
+STAGES = {
+    "number": Stage("trivial_stages:number", fixed("1"), "torch"),
+    "inline": Stage("trivial_stages:number", fixed("1"), "python"),
+    "total": Stage("trivial_stages:total", fixed("1"), "python"),
+    "lengths": Stage("trivial_stages:lengths", fixed("1"), "python"),
+    "faulty": Stage("trivial_stages:faulty", fixed("1"), "torch", silence_limit_s=3.0),
+    "patient": Stage("trivial_stages:patient", fixed("1"), "torch"),
+}

@@ -1,0 +1,152 @@
+"""On a real Dask cluster: several processes, several cores, and a kill of any one of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import psutil
+import pytest
+
+from pipelines.artifact import Store
+from pipelines.care import verify
+from pipelines.cluster import DaskCluster, open_cluster
+from pipelines.flow import Flow
+
+FLOW = Path(__file__).parent / "trivial" / "trivial_flow.py"
+
+
+@pytest.fixture
+def cluster(trivial: ModuleType) -> Iterator[DaskCluster]:
+    with open_cluster(cores=2) as opened:
+        yield opened
+
+
+def flow_on(tmp_path: Path, cluster: DaskCluster, trivial: ModuleType) -> Flow:
+    return Flow(Store(tmp_path / "store"), cluster, run="test", stages=trivial.STAGES)
+
+
+def test_small_jobs_run_side_by_side_and_a_large_one_has_all_cores(
+    tmp_path: Path, cluster: DaskCluster, trivial: ModuleType
+) -> None:
+    assert (cluster.cores, cluster.cores_per_job, cluster.workers) == (2, 2, 1)
+    assert cluster.dashboard.startswith("http://127.0.0.1:")
+    with flow_on(tmp_path, cluster, trivial) as flow:
+        started = time.monotonic()
+        small = [flow.submit("number", trivial.NumberConfig(value, 1.5)) for value in range(2)]
+        flow.wait(small)
+        assert time.monotonic() - started < 2.8
+        assert {flow.result(handle).summary["threads"] for handle in small} == {1}
+        large = flow.submit("number", trivial.NumberConfig(7), cores=2)
+        larger = flow.submit("number", trivial.NumberConfig(8), cores=64)
+        assert flow.result(large).summary["threads"] == flow.result(larger).summary["threads"] == 2
+        total = flow.submit("total", trivial.SumConfig(), {"numbers": [*small, large, larger]})
+        assert flow.result(total).summary == {"total": 16}
+
+
+def test_several_worker_processes_share_the_work(tmp_path: Path, trivial: ModuleType) -> None:
+    with open_cluster(cores=2, workers=2) as cluster, flow_on(tmp_path, cluster, trivial) as flow:
+        assert (cluster.cores, cluster.cores_per_job, cluster.workers) == (2, 1, 2)
+        handles = [flow.submit("inline", trivial.NumberConfig(value, 0.3)) for value in range(8)]
+        flow.wait(handles)
+        assert len({flow.result(handle).summary["pid"] for handle in handles}) == 2
+
+
+def test_a_killed_worker_costs_one_attempt(tmp_path: Path, cluster: DaskCluster, trivial: ModuleType) -> None:
+    with flow_on(tmp_path, cluster, trivial) as flow:
+        config = trivial.FaultConfig("kill parent once", str(tmp_path / "marker"))
+        assert flow.result(flow.submit("faulty", config)).summary == {"kept": True}
+
+
+def test_progress_comes_back_from_the_children(tmp_path: Path, cluster: DaskCluster, trivial: ModuleType) -> None:
+    seen: list[dict[str, object]] = []
+    with flow_on(tmp_path, cluster, trivial) as flow:
+        flow.progress.message = seen.append  # type: ignore[assignment, method-assign]
+        flow.result(flow.submit("number", trivial.NumberConfig(1, 2.0)))
+    assert len(seen) >= 2
+    assert {message["total"] for message in seen} == {20}
+
+
+def test_unknown_clusters_and_dead_addresses_are_named(trivial: ModuleType) -> None:
+    with pytest.raises(ValueError, match="cluster 'pbspro2'; allowed: local"), open_cluster("pbspro2"):
+        pass
+    with pytest.raises(ValueError, match="3 workers on 2 cores"), open_cluster(cores=2, workers=3):
+        pass
+
+
+def start_client(store: Path, seconds: float) -> subprocess.Popen[str]:
+    client = subprocess.Popen(
+        [sys.executable, str(FLOW), str(store), str(seconds)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert client.stdout is not None and client.stdout.readline() == "started\n"
+    return client
+
+
+def children_of(client: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The stage children, once both cores are busy."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        family = psutil.Process(client.pid).children(recursive=True)
+        children = [process for process in family if "pipelines.child" in process.cmdline()]
+        if len(children) == 2:
+            return children
+        time.sleep(0.05)
+    raise AssertionError("no two children within 30 s")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["client", "worker", "child"])
+def test_after_a_kill_of_any_process_a_second_run_completes(tmp_path: Path, trivial: ModuleType, victim: str) -> None:
+    client = start_client(tmp_path / "store", 0.6)
+    children = children_of(client)
+    family = psutil.Process(client.pid).children(recursive=True)
+    time.sleep(0.3)
+    {"client": psutil.Process(client.pid), "worker": children[0].parent(), "child": children[0]}[victim].kill()
+    output, errors = client.communicate(timeout=60)
+    if victim == "client":
+        assert client.returncode == -signal.SIGKILL
+        assert psutil.wait_procs(family, timeout=15)[1] == [], "processes outlive the client"
+        with start_client(tmp_path / "store", 0.6) as again:
+            output, errors = again.communicate(timeout=60)
+    assert output == "10.0\n", errors
+    assert psutil.wait_procs(family, timeout=15)[1] == []
+    store = Store(tmp_path / "store")
+    assert verify(store) == []
+    values = [json.loads((artifact.path / "value.json").read_text()) for artifact in store.artifacts()]
+    assert sorted(values) == [1, 2, 3, 4, 10]
+    assert list((tmp_path / "store" / "partial").iterdir()) == []
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_a_stopped_client_ends_at_once_and_takes_all_with_it(tmp_path: Path, trivial: ModuleType, how: int) -> None:
+    """Ctrl-C in a terminal reaches the whole process group."""
+    client = start_client(tmp_path / "store", 60.0)
+    children_of(client)
+    family = psutil.Process(client.pid).children(recursive=True)
+    if how == signal.SIGINT:
+        os.killpg(client.pid, how)
+    else:
+        client.send_signal(how)
+    assert client.communicate(timeout=30)[0] == ""
+    assert client.returncode != 0
+    assert psutil.wait_procs(family, timeout=15)[1] == []
+    assert list((tmp_path / "store" / "artifacts").glob("*/*")) == []
+
+
+def test_two_runs_at_once_share_the_work(tmp_path: Path, trivial: ModuleType) -> None:
+    clients = [start_client(tmp_path / "store", 0.6) for _ in range(2)]
+    results = [client.communicate(timeout=60) for client in clients]
+    assert [output for output, _ in results] == ["10.0\n", "10.0\n"], results
+    assert len(list(Store(tmp_path / "store").artifacts())) == 5
+    assert verify(Store(tmp_path / "store")) == []
