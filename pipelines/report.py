@@ -119,6 +119,7 @@ FILES = (
     ("transfer.csv", "the transfer table"),
     ("trials.csv", "every evaluation: task, setting, reward"),
     ("pictures", "contact sheets of settings and tasks"),
+    ("backbones", "the pre-trained network chosen for each task"),
     ("logs", "logs of every stage"),
     ("store", "data sets, backbones, features and scores, one directory each"),
 )
