@@ -92,7 +92,7 @@ def read_index(text: str, location: str) -> ShardIndex:
     where = f"{location}/{INDEX_NAME}"
     try:
         index = json.loads(text)
-        rows = tuple(ShardRow(row["name"], int(row["num_samples"]), row["sha256"]) for row in index["shards"])
+        rows = tuple(ShardRow(row["name"], int(row["images"]), row["sha256"]) for row in index["shards"])
         classes = tuple(str(name) for name in index["classes"])
     except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{where} is not a data set index: {type(error).__name__}: {error}") from None
