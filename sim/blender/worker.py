@@ -63,7 +63,7 @@ def _serve(job: dict[str, Any], lines: queue.Queue[str], out: int) -> None:
     hdris: dict[str, str | None] = {}
     builder = SceneBuilder(
         lambda name: load_model(models[name]),
-        lambda name: _hdri_path(name, hdris[name]),
+        lambda name: hdri_path(name, hdris[name]),
         Path(job["folder"]),
         importance_map=settings.importance_map,
     )
@@ -99,7 +99,7 @@ def load_model(source: dict[str, Any]) -> Mesh:
     raise ValueError(f"model source is {source['kind']!r}; allowed: procedural, file")
 
 
-def _hdri_path(name: str, path: str | None) -> Path:
+def hdri_path(name: str, path: str | None) -> Path:
     """An HDRI without a path is one of the eight CC0 Poly Haven environments inside the bpy wheel."""
     if path is not None:
         return Path(path)
