@@ -43,6 +43,10 @@ class Solid:
         """Rotated about the x, then the y, then the z axis, in degrees."""
         return Solid(self.vertices @ rotation(x, y, z).T, self.faces, self.smooth)
 
+    def sideways(self) -> Solid:
+        """Axes exchanged: what lay in the xy plane stands in the yz plane, the old z axis points along x."""
+        return Solid(self.vertices[:, [2, 0, 1]], self.faces, self.smooth)
+
     def mirrored(self, axis: str = "x") -> Solid:
         factors = {"x": (-1.0, 1.0, 1.0), "y": (1.0, -1.0, 1.0), "z": (1.0, 1.0, -1.0)}[axis]
         return self.scaled(*factors)

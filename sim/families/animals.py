@@ -1,0 +1,466 @@
+"""Animals, mostly of balls and tubes; heads towards -y."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sim.families.recipe import Recipe, Rng, recipe
+from sim.geometry import Parts, Solid, join, loft
+from sim.outlines import Array, Points, in_space, spline
+from sim.solids import ball, bar, cylinder, extrude, lathe, leaf, superellipsoid, tube
+
+
+def limb(points: Points, thick: list[float], sides: int = 10) -> Solid:
+    """A leg, neck or tail: a smooth tube through `points`, `thick` (one radius per point) at them."""
+    path = spline(points, 4)
+    knots = np.linspace(0, 1, len(thick))
+    return tube(path, np.interp(np.linspace(0, 1, len(path)), knots, thick), sides)
+
+
+def eyes(x: float, y: float, z: float, size: float) -> Solid:
+    return ball(size, 10).at(x, y, z).both("x")
+
+
+def fish(rng: Rng) -> Parts:
+    u = rng.uniform
+    tall, thick = u(0.2, 0.42), u(0.09, 0.16)
+    places = np.linspace(0, 1, 14)
+    shape = np.sin(np.pi * np.clip(places, 0.01, 0.93) ** u(0.6, 0.85)) ** 0.8
+    angles = np.arange(16) * (2 * np.pi / 16)
+    from_side = np.stack([np.sin(angles), np.cos(angles)], axis=1)
+    sections = [
+        np.column_stack([thick * s * from_side[:, 0], np.full(16, p - 0.5), tall * s * from_side[:, 1]])
+        for p, s in zip(places, np.maximum(shape, 0.05), strict=True)
+    ]
+    body = loft(np.array(sections))
+    fork, reach = u(0.1, 0.2), u(0.22, 0.34)
+    tail = extrude(
+        [[0.42, 0.03], [0.42, -0.03], [0.42 + reach, -reach], [0.42 + reach - fork, 0], [0.42 + reach, reach]], 0.025
+    ).sideways()
+    start, end = u(-0.2, -0.05), u(0.15, 0.3)
+    dorsal = extrude(
+        np.array(
+            [
+                [start, tall * 0.85],
+                [end, tall * 0.6],
+                [end + 0.06, tall + u(0.06, 0.14)],
+                [start + 0.1, tall + u(0.1, 0.22)],
+            ]
+        ),
+        0.02,
+    ).sideways()
+    belly = extrude(np.array([[0.0, -tall * 0.9], [0.1, -tall - 0.13], [0.2, -tall * 0.7]]), 0.02).sideways()
+    side = leaf(u(0.16, 0.26), 0.13, 0.1).turned(y=35, z=60).at(thick * 0.8, -0.18, -0.05).both("x")
+    return [
+        ("body", body),
+        ("fin", join([tail, dorsal, belly, side])),
+        ("eye", eyes(thick * 0.62, -0.36, tall * 0.22, 0.035)),
+    ]
+
+
+def dog(rng: Rng) -> Parts:
+    u = rng.uniform
+    length, tall, thick = u(0.55, 0.85), u(0.35, 0.6), u(0.13, 0.19)
+    body = superellipsoid(thick, length / 2, thick * 1.1, square=0.8).at(z=tall)
+    chest = superellipsoid(thick * 1.1, thick * 1.4, thick * 1.25).at(0, -length * 0.32, tall)
+    head_at = np.array([0, -length / 2 - u(0.08, 0.16), tall + u(0.18, 0.3)])
+    neck = limb([[0, -length * 0.38, tall + 0.03], head_at + [0, 0.03, -0.03]], [thick * 0.9, thick * 0.6])
+    size = u(0.11, 0.14)
+    muzzle = u(0.1, 0.2)
+    head = superellipsoid(size, size * 1.15, size).at(*head_at)
+    snout = superellipsoid(size * 0.5, muzzle, size * 0.48, square=0.8).at(
+        *(head_at + [0, -size - muzzle * 0.3, -0.035])
+    )
+    nose = ball(0.035, 10).at(*(head_at + [0, -size - muzzle * 1.25, -0.015]))
+    if rng.random() < 0.5:
+        ears = (
+            superellipsoid(0.035, 0.06, u(0.1, 0.16))
+            .turned(y=-15)
+            .at(*(head_at + [size * 0.95, 0.03, -0.02]))
+            .both("x")
+        )
+    else:
+        ears = (
+            lathe([[0, 0], [0.055, 0], [0.03, 0.08], [0, 0.15]], 10)
+            .scaled(1, 0.5, 1)
+            .turned(y=12)
+            .at(*(head_at + [size * 0.6, 0.03, size * 0.7]))
+            .both("x")
+        )
+    foot = u(0.025, 0.045)
+    front = limb(
+        [
+            [thick * 0.65, -length * 0.34, tall],
+            [thick * 0.65, -length * 0.35, tall * 0.45],
+            [thick * 0.65, -length * 0.37, 0.03],
+        ],
+        [0.08, foot * 1.1, foot],
+    )
+    back = limb(
+        [
+            [thick * 0.65, length * 0.36, tall],
+            [thick * 0.7, length * 0.3, tall * 0.5],
+            [thick * 0.65, length * 0.43, tall * 0.3],
+            [thick * 0.65, length * 0.36, 0.03],
+        ],
+        [0.1, 0.07, foot, foot],
+    )
+    paws = join(
+        [
+            superellipsoid(foot * 1.3, foot * 2, foot).at(thick * 0.65, y - 0.03, foot * 0.8)
+            for y in (-length * 0.37, length * 0.36)
+        ]
+    )
+    tail = limb(
+        [
+            [0, length * 0.46, tall + 0.05],
+            [0, length * 0.62, tall + u(0.0, 0.15)],
+            [0, length * u(0.6, 0.8), tall + u(0.1, 0.35)],
+        ],
+        [0.045, 0.035, 0.015],
+    )
+    legs = join([front, back, paws]).both("x")
+    return [
+        ("fur", join([body, chest, neck, head, legs, tail])),
+        ("muzzle", join([snout, ears])),
+        ("nose", nose),
+        ("nose", eyes(size * 0.45, head_at[1] - size * 0.95, head_at[2] + 0.045, 0.02)),
+    ]
+
+
+def cat(rng: Rng) -> Parts:
+    """Sitting."""
+    u = rng.uniform
+    body = lathe(spline([[0.001, 0], [0.2, 0.03], [0.22, 0.16], [u(0.12, 0.15), 0.42], [0.08, 0.52]], 4), 22).scaled(
+        1, u(1.15, 1.35), 1
+    )
+    size, z = u(0.14, 0.17), 0.6
+    head = superellipsoid(size, size * 0.85, size * 0.85).at(0, -0.06, z)
+    ear = (
+        lathe([[0, 0], [0.06, 0], [0.001, u(0.1, 0.15)]], 8)
+        .scaled(1, 0.5, 1)
+        .turned(y=15)
+        .at(size * 0.55, -0.05, z + size * 0.6)
+        .both("x")
+    )
+    leg = limb([[0.07, -0.14, 0.38], [0.07, -0.21, 0.15], [0.07, -0.23, 0.02]], [0.055, 0.04, 0.035])
+    paw = superellipsoid(0.045, 0.07, 0.035).at(0.07, -0.26, 0.03)
+    thigh = superellipsoid(0.08, 0.16, 0.14).at(0.17, 0.02, 0.13)
+    turn = rng.choice([-1, 1])
+    tail = limb(
+        [[0, 0.22, 0.05], [turn * 0.2, 0.3, 0.04], [turn * 0.36, 0.1, 0.04], [turn * 0.3, -0.15, u(0.04, 0.2)]],
+        [0.04, 0.04, 0.035, 0.02],
+    )
+    whiskers = join(
+        [bar([0.03, -0.19, z - 0.03], [0.22, -0.2, z + dz], 0.004, sides=5) for dz in (-0.08, -0.03, 0.02)]
+    ).both("x")
+    chest = superellipsoid(0.1, 0.1, 0.15).at(0, -0.12, 0.36)
+    muzzle = superellipsoid(0.06, 0.05, 0.04).at(0, -0.06 - size * 0.8, z - 0.04)
+    return [
+        ("fur", join([body, head, ear, join([leg, thigh]).both("x"), tail])),
+        ("pale", join([chest, muzzle, paw.both("x")])),
+        ("eye", join([whiskers, eyes(0.06, -0.06 - size * 0.72, z + 0.03, 0.024)])),
+    ]
+
+
+def horse(rng: Rng) -> Parts:
+    u = rng.uniform
+    tall, length, thick = u(0.75, 0.9), u(0.85, 1.05), u(0.17, 0.22)
+    body = superellipsoid(thick, length / 2, thick * 1.15, square=0.75).at(z=tall)
+    crest = np.array([0, -length * 0.66, tall + u(0.42, 0.55)])
+    neck = limb([[0, -length * 0.35, tall], [0, -length * 0.55, tall + 0.25], crest], [0.2, 0.13, 0.09])
+    head = limb([crest + [0, 0.02, 0.02], crest + [0, -0.14, -0.08], crest + [0, -0.28, -0.24]], [0.09, 0.085, 0.05])
+    ears = lathe([[0, 0], [0.025, 0], [0.001, 0.1]], 8).at(0.04, crest[1], crest[2] + 0.06).both("x")
+    front = limb(
+        [[0.11, -length * 0.36, tall], [0.11, -length * 0.37, tall * 0.5], [0.11, -length * 0.36, 0.08]],
+        [0.09, 0.045, 0.032],
+    )
+    back = limb(
+        [
+            [0.11, length * 0.38, tall],
+            [0.11, length * 0.36, tall * 0.6],
+            [0.11, length * 0.44, tall * 0.42],
+            [0.11, length * 0.42, 0.08],
+        ],
+        [0.13, 0.08, 0.045, 0.032],
+    )
+    hoofs = join([cylinder(0.05, 0.1, 0.035, sides=12).at(0.11, y, 0.05) for y in (-length * 0.36, length * 0.42)])
+    mane = join(
+        [
+            superellipsoid(0.03, 0.09, 0.06).at(0, crest[1] + 0.05 + 0.27 * t, crest[2] + 0.04 - 0.34 * t)
+            for t in np.linspace(0, 1, 7)
+        ]
+    )
+    tail = limb(
+        [[0, length * 0.47, tall + 0.08], [0, length * 0.6, tall - 0.05], [0, length * u(0.58, 0.68), tall * 0.4]],
+        [0.04, 0.07, 0.02],
+    )
+    return [
+        ("coat", join([body, neck, head, ears, join([front, back]).both("x")])),
+        ("hair", join([mane, tail])),
+        ("hoof", join([hoofs.both("x"), eyes(0.075, crest[1] - 0.1, crest[2] - 0.02, 0.02)])),
+    ]
+
+
+def bird(rng: Rng) -> Parts:
+    u = rng.uniform
+    body = superellipsoid(u(0.14, 0.18), 0.3, u(0.15, 0.2)).turned(x=-20).at(z=0.42)
+    head_at = [0, -0.26, 0.62]
+    head = ball(u(0.1, 0.13), 18).at(*head_at)
+    beak = lathe([[0.045, 0], [0.025, u(0.04, 0.1)], [0.001, u(0.12, 0.2)]], 10).turned(x=95).at(0, -0.34, 0.61)
+    wing = superellipsoid(0.035, 0.26, 0.12).turned(x=-28).at(0.16, 0.06, 0.43).both("x")
+    tail = superellipsoid(0.08, u(0.15, 0.26), 0.02).turned(x=-15).at(0, 0.4, 0.33)
+    leg = join(
+        [
+            bar([0.06, 0.02, 0.32], [0.06, 0, 0.02], 0.012, sides=6),
+            *[bar([0.06, 0, 0.015], [0.06 + dx, -0.09, 0.008], 0.01, sides=6) for dx in (-0.05, 0, 0.05)],
+        ]
+    )
+    parts: Parts = [
+        ("body", join([body, head])),
+        ("wing", join([wing, tail])),
+        ("beak", join([beak, leg.both("x")])),
+        ("eye", eyes(0.075, -0.32, 0.66, 0.018)),
+    ]
+    if rng.random() < 0.35:
+        crest = leaf(0.16, 0.06, 0.0).turned(y=-50, z=90).at(0, -0.26, 0.7)
+        parts.append(("wing", crest))
+    return parts
+
+
+def duck(rng: Rng) -> Parts:
+    u = rng.uniform
+
+    def lift(v: Array) -> Array:
+        return v + np.stack([0 * v[:, 0], 0 * v[:, 0], 0.9 * np.clip(v[:, 1] - 0.1, 0, 1) ** 1.5], axis=1)
+
+    body = superellipsoid(u(0.24, 0.3), 0.42, 0.2).warped(lift).at(z=0.2)
+    neck = limb([[0, -0.26, 0.28], [0, -0.32, 0.46], [0, -0.3, u(0.58, 0.7)]], [0.14, 0.08, 0.1])
+    top = u(0.6, 0.72)
+    head = ball(u(0.13, 0.16), 18).at(0, -0.32, top)
+    bill = superellipsoid(0.08, 0.13, 0.03).turned(x=8).at(0, -0.5, top - 0.03)
+    wing = superellipsoid(0.05, 0.26, 0.12).turned(x=15).at(0.26, 0.06, 0.26).both("x")
+    return [
+        ("body", join([body, neck, head])),
+        ("wing", wing),
+        ("bill", bill),
+        ("eye", eyes(0.1, -0.41, top + 0.05, 0.02)),
+    ]
+
+
+def rabbit(rng: Rng) -> Parts:
+    u = rng.uniform
+    body = superellipsoid(0.22, 0.32, 0.24).at(0, 0.05, 0.25)
+    thigh = superellipsoid(0.09, 0.17, 0.16).at(0.17, 0.18, 0.17).both("x")
+    head = superellipsoid(0.14, 0.17, 0.14).at(0, -0.28, 0.46)
+    size, spread = u(0.2, 0.32), u(5, 25)
+    ears = superellipsoid(0.045, 0.025, size).turned(x=-15, y=spread).at(0.08, -0.2, 0.56 + size * 0.8).both("x")
+    feet = join(
+        [superellipsoid(0.05, 0.13, 0.04).at(0.15, 0.0, 0.04), superellipsoid(0.04, 0.08, 0.04).at(0.08, -0.3, 0.04)]
+    ).both("x")
+    front = limb([[0.08, -0.2, 0.25], [0.08, -0.27, 0.04]], [0.06, 0.04]).both("x")
+    tail = ball(u(0.07, 0.1), 12).at(0, 0.37, 0.24)
+    return [
+        ("fur", join([body, thigh, head, ears, front])),
+        ("pale", join([feet, tail])),
+        ("eye", eyes(0.12, -0.36, 0.5, 0.022)),
+    ]
+
+
+def elephant(rng: Rng) -> Parts:
+    u = rng.uniform
+    body = superellipsoid(0.36, u(0.5, 0.6), 0.38, square=0.85).at(z=0.8)
+    head = superellipsoid(0.22, 0.22, 0.25).at(0, -0.66, 1.0)
+    trunk = limb(
+        [[0, -0.82, 0.95], [0, -0.98, 0.65], [0, -0.95, 0.35], [0, -1.1, u(0.2, 0.5)]], [0.13, 0.09, 0.065, 0.04], 12
+    )
+    ear = superellipsoid(0.03, u(0.2, 0.28), u(0.25, 0.33)).turned(z=-35).at(0.33, -0.5, 0.98).both("x")
+    legs = join([bar([0.22, y, 0.7], [0.22, y, 0], 0.13, 0.12, 14) for y in (-0.34, 0.36)]).both("x")
+    tusk = limb([[0.1, -0.82, 0.84], [0.13, -1.0, 0.72], [0.12, -1.14, u(0.75, 0.85)]], [0.035, 0.03, 0.008]).both("x")
+    nails = join([ball(0.03, 8).at(0.22 + dx, y - 0.12, 0.03) for y in (-0.34, 0.36) for dx in (-0.06, 0, 0.06)]).both(
+        "x"
+    )
+    tail = limb([[0, 0.52, 0.95], [0, 0.62, 0.7], [0, 0.62, 0.5]], [0.03, 0.02, 0.025])
+    return [
+        ("skin", join([body, head, trunk, ear, legs, tail])),
+        ("tusk", join([tusk, nails])),
+        ("eye", eyes(0.18, -0.8, 1.05, 0.025)),
+    ]
+
+
+def giraffe(rng: Rng) -> Parts:
+    u = rng.uniform
+    leg_z, neck_z = u(0.75, 0.9), u(0.8, 1.05)
+    body = superellipsoid(0.17, 0.36, 0.19).turned(x=-14).at(z=leg_z + 0.1)
+    top = np.array([0, -0.5, leg_z + neck_z + 0.15])
+    neck = limb([[0, -0.22, leg_z + 0.12], [0, -0.36, leg_z + 0.5], top], [0.17, 0.09, 0.06])
+    head = limb([top + [0, 0.05, 0.02], top + [0, -0.08, 0.0], top + [0, -0.22, -0.08]], [0.06, 0.075, 0.035])
+    horn = join(
+        [
+            bar(top + [0.03, 0.02, 0.04], top + [0.04, 0.03, 0.14], 0.012, sides=6),
+            ball(0.02, 8).at(*(top + [0.04, 0.03, 0.15])),
+        ]
+    ).both("x")
+    ear = superellipsoid(0.07, 0.02, 0.03).at(0.1, top[1] + 0.04, top[2] + 0.05).both("x")
+    legs = join(
+        [limb([[0.1, y, leg_z], [0.1, y, leg_z / 2], [0.1, y, 0.04]], [0.07, 0.035, 0.028]) for y in (-0.24, 0.28)]
+    ).both("x")
+    tail = limb([[0, 0.35, leg_z + 0.1], [0, 0.45, leg_z - 0.2], [0, 0.44, leg_z - 0.4]], [0.025, 0.015, 0.03])
+    hoofs = join([cylinder(0.042, 0.08, 0.03, sides=10).at(0.1, y, 0.04) for y in (-0.24, 0.28)]).both("x")
+    return [
+        ("skin", join([body, neck, head, ear, legs, tail])),
+        ("horn", join([horn, hoofs])),
+        ("horn", eyes(0.065, top[1] - 0.1, top[2] + 0.03, 0.016)),
+    ]
+
+
+def snail(rng: Rng) -> Parts:
+    u = rng.uniform
+    turns, growth = u(2.2, 3.2), u(0.55, 0.75)
+    t = np.linspace(0, 1, 56)
+    angle = 2 * np.pi * turns * t
+    radius = 0.3 * growth ** (turns * (1 - t))
+    path = np.stack([0.16 * (1 - t), radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+    shell = tube(path, 0.47 * radius * np.clip(t * 6, 0.3, 1), 12).at(-0.08, 0.08, 0.42)
+    foot = limb([[0, -0.5, 0.1], [0, -0.2, 0.08], [0, 0.3, 0.06], [0, 0.62, 0.02]], [0.08, 0.12, 0.1, 0.02], 12).scaled(
+        1.2, 1, 0.9
+    )
+    neck = limb([[0, -0.4, 0.08], [0, -0.58, 0.18], [0, -0.6, 0.28]], [0.1, 0.09, 0.07])
+    horn = bar([0.03, -0.6, 0.3], [0.1, -0.68, u(0.45, 0.55)], 0.016, sides=6)
+    return [("shell", shell), ("body", join([foot, neck, horn.both("x")])), ("eye", eyes(0.1, -0.68, 0.52, 0.026))]
+
+
+def turtle(rng: Rng) -> Parts:
+    u = rng.uniform
+    wide = u(0.34, 0.42)
+    shell = superellipsoid(wide, 0.45, u(0.25, 0.36), sides=28).at(z=0.16)
+    shell = shell.warped(lambda v: np.column_stack([v[:, :2], np.maximum(v[:, 2], 0.12)]))
+    rim = tube(
+        np.column_stack([wide * np.cos(a := np.linspace(0, 2 * np.pi, 29)[:-1]), 0.46 * np.sin(a), np.full(28, 0.14)]),
+        0.035,
+        closed=True,
+    )
+    belly = superellipsoid(wide * 0.95, 0.43, 0.07).at(z=0.12)
+    head = superellipsoid(0.09, 0.12, 0.09).at(0, -0.62, u(0.2, 0.3))
+    neck = limb([[0, -0.38, 0.14], [0, -0.6, 0.22]], [0.09, 0.065])
+    legs = join(
+        [
+            superellipsoid(0.17, 0.09, 0.05).turned(y=20, z=a).at(wide * 0.85, y, 0.09)
+            for y, a in ((-0.28, -30), (0.28, 30))
+        ]
+    ).both("x")
+    tail = limb([[0, 0.4, 0.1], [0, 0.56, 0.06]], [0.05, 0.01])
+    return [
+        ("shell", shell),
+        ("rim", rim),
+        ("skin", join([belly, head, neck, legs, tail])),
+        ("eye", eyes(0.065, -0.68, 0.29, 0.018)),
+    ]
+
+
+def butterfly(rng: Rng) -> Parts:
+    u = rng.uniform
+    body = superellipsoid(0.035, 0.3, 0.04).at(z=0.0)
+    top = spline([[0.02, -0.12], [0.35, -u(0.35, 0.5)], [u(0.5, 0.65), -0.36], [0.45, -0.05], [0.03, 0.03]], 5)
+    low = spline([[0.03, 0.0], [0.38, 0.05], [u(0.35, 0.5), u(0.25, 0.4)], [0.22, u(0.4, 0.6)], [0.02, 0.15]], 5)
+    lift = u(15, 50)
+    fore = extrude(top, 0.012).turned(y=-lift).both("x")
+    hind = extrude(low, 0.012).turned(y=-lift).both("x")
+    spots = (
+        join([cylinder(r, 0.02, sides=14).at(x, y, 0) for x, y, r in ((0.38, -0.26, 0.07), (0.24, -0.16, 0.05))])
+        .turned(y=-lift)
+        .both("x")
+    )
+    feeler = limb([[0.015, -0.28, 0.02], [0.06, -0.42, 0.1], [0.13, -0.5, 0.14]], [0.008, 0.007, 0.01], 6).both("x")
+    return [
+        ("body", join([body, feeler, ball(0.045, 10).at(0, -0.3, 0.01)])),
+        ("fore", fore),
+        ("hind", hind),
+        ("spot", spots),
+    ]
+
+
+def spider(rng: Rng) -> Parts:
+    u = rng.uniform
+    rear = superellipsoid(u(0.15, 0.22), u(0.2, 0.28), 0.18).at(0, 0.25, 0.28)
+    front = superellipsoid(0.11, 0.14, 0.1).at(0, -0.1, 0.25)
+    reach, high = u(0.5, 0.75), u(0.4, 0.6)
+    legs = []
+    for angle in (-50, -18, 15, 48):
+        c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+        legs.append(
+            limb(
+                [
+                    [0.08 * c, -0.1 + 0.08 * s, 0.24],
+                    [reach * 0.45 * c, -0.1 + reach * 0.45 * s, high],
+                    [reach * 0.85 * c, -0.1 + reach * 0.85 * s, 0.25],
+                    [reach * c, -0.1 + reach * s, 0],
+                ],
+                [0.028, 0.024, 0.018, 0.008],
+                7,
+            )
+        )
+    fangs = lathe([[0.025, 0], [0.001, 0.08]], 8).turned(x=160).at(0.04, -0.22, 0.2).both("x")
+    return [
+        ("body", join([rear, front])),
+        ("leg", join(legs).both("x")),
+        ("eye", join([fangs, eyes(0.04, -0.21, 0.3, 0.024), eyes(0.09, -0.17, 0.3, 0.016)])),
+    ]
+
+
+def snake(rng: Rng) -> Parts:
+    u = rng.uniform
+    turns = u(1.6, 2.6)
+    t = np.linspace(0, 1, 70)
+    angle = 2 * np.pi * turns * t
+    radius = u(0.34, 0.42) * (1 - 0.55 * t)
+    coil = np.stack([radius * np.cos(angle), radius * np.sin(angle), 0.06 + 0.28 * t], axis=1)
+    rise = coil[-1] + np.array([[0.0, -0.06, 0.1], [0, -0.1, u(0.25, 0.4)], [0, -0.24, 0.45]])
+    path = np.concatenate([coil, spline(np.concatenate([coil[-1:], rise]), 4)[1:]])
+    thick = np.interp(np.linspace(0, 1, len(path)), [0, 0.25, 0.8, 1], [0.008, 0.06, 0.062, 0.045])
+    head_at = path[-1]
+    head = superellipsoid(0.075, 0.11, 0.045).at(*(head_at + [0, -0.06, 0]))
+    tip = head_at + [0, -0.25, -0.01]
+    fork = [bar(tip, tip + [side, -0.05, 0.01], 0.005, sides=5) for side in (-0.03, 0.03)]
+    tongue = join([bar(head_at + [0, -0.15, 0], tip, 0.006, sides=5), *fork])
+    return [
+        ("skin", join([tube(path, thick, 10), head])),
+        ("tongue", tongue),
+        ("eye", eyes(0.05, head_at[1] - 0.09, head_at[2] + 0.035, 0.014).at(head_at[0])),
+    ]
+
+
+def octopus(rng: Rng) -> Parts:
+    u = rng.uniform
+    tall = u(0.3, 0.45)
+    head = superellipsoid(0.25, 0.25, tall).at(0, 0.03, 0.25 + tall * 0.8)
+    curl, reach = u(0.1, 0.4), u(0.55, 0.8)
+    arms = [
+        limb(
+            [[0.15, 0, 0.3], [reach * 0.55, 0, u(0.05, 0.25)], [reach, 0.1 * w, 0.05], [reach * 0.95, 0.25 * w, curl]],
+            [0.09, 0.065, 0.04, 0.012],
+        ).turned(z=22.5 + 45 * i)
+        for i in range(8)
+        for w in [u(-1, 1)]
+    ]
+    whites = eyes(0.12, -0.2, 0.42 + tall * 0.3, 0.06)
+    return [("skin", join([head, *arms])), ("white", whites), ("eye", eyes(0.13, -0.25, 0.43 + tall * 0.3, 0.03))]
+
+
+ANIMALS: tuple[Recipe, ...] = (
+    recipe(fish, body="skin:orange,blue,grey,red,yellow", fin="skin:orange,yellow,blue,dark", eye="plastic:black"),
+    recipe(dog, fur="fur", muzzle="fur:pale,brown,dark", nose="plastic:black"),
+    recipe(cat, fur="fur:orange,grey,dark,tan,black", pale="fur:white,pale", eye="plastic:black,green"),
+    recipe(horse, coat="fur:brown,tan,dark,white,grey", hair="fur:dark,pale,black", hoof="plastic:black"),
+    recipe(bird, body="fur:bright,brown,grey", wing="fur:dark,bright", beak="plastic:orange,yellow", eye="plastic:black"),
+    recipe(duck, body="plastic:yellow|fur:white,brown", wing="fur:yellow,white,brown", bill="plastic:orange", eye="plastic:black"),
+    recipe(rabbit, fur="fur:brown,grey,tan,white", pale="fur:white", eye="plastic:black"),
+    recipe(elephant, skin="skin:grey", tusk="ceramic:pale", eye="plastic:black"),
+    recipe(giraffe, skin="skin:orange,tan,yellow", horn="fur:brown,dark"),
+    recipe(snail, shell="ceramic:brown,tan,orange", body="skin:tan,grey", eye="plastic:black"),
+    recipe(turtle, shell="stone:green,brown|leather:green", rim="skin:tan,lime", skin="skin:green,lime", eye="plastic:black"),
+    recipe(butterfly, body="fur:dark,black", fore="paper:bright", hind="paper:bright", spot="paper:white,black,yellow"),
+    recipe(spider, body="fur:dark,black,brown", leg="fur:dark,black,brown", eye="plastic:red,black"),
+    recipe(snake, skin="leather:green,lime,brown,orange", tongue="skin:red", eye="plastic:black"),
+    recipe(octopus, skin="skin:red,purple,orange,pink", white="ceramic:white", eye="plastic:black"),
+)  # fmt: skip
