@@ -24,7 +24,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -42,10 +42,10 @@ _STOP_GRACE_S = 20.0
 
 
 class Child:
-    """A running child process for jobs of one kind with one number of threads."""
+    """A running child process for jobs of one kind with one number of threads, and its GPUs."""
 
-    def __init__(self, kind: str, cores: int, log: str) -> None:
-        self.kind, self.cores = kind, cores
+    def __init__(self, kind: str, cores: int, gpus: tuple[str, ...], log: str) -> None:
+        self.kind, self.cores, self.gpus = kind, cores, gpus
         self.jobs_done = 0
         Path(log).parent.mkdir(parents=True, exist_ok=True)
         read_end, write_end = os.pipe()
@@ -58,7 +58,7 @@ class Child:
                     stdout=output,
                     stderr=output,
                     pass_fds=(write_end,),
-                    env=thread_environment(os.environ, cores),
+                    env=child_environment(os.environ, cores, gpus),
                     start_new_session=True,
                 )
         except BaseException:
@@ -158,7 +158,9 @@ class Child:
 class ChildPool:
     """The children of one worker process: idle ones wait for the next job of their kind."""
 
-    def __init__(self) -> None:
+    def __init__(self, gpus: Sequence[str] = ()) -> None:
+        """`gpus`: what CUDA calls the worker's GPUs (see `visible_gpus`)."""
+        self._gpus = tuple(gpus)
         self._lock = threading.Lock()
         self._idle: list[Child] = []
         self._busy: list[Child] = []
@@ -199,15 +201,24 @@ class ChildPool:
 
     def _take(self, job: Job) -> Child:
         with self._lock:
-            fitting = [c for c in self._idle if (c.kind, c.cores) == (job.kind, job.cores)]
-            if fitting:
-                self._idle.remove(fitting[-1])
-                self._busy.append(fitting[-1])
-                return fitting[-1]
-        child = Child(job.kind, job.cores, job.log)
-        with self._lock:
-            self._busy.append(child)
-        return child
+            # GPUs of idle children first: they hold what the job needs already
+            idle_gpus = [gpu for child in self._idle for gpu in child.gpus]
+            busy_gpus = {gpu for child in self._busy for gpu in child.gpus}
+            for child in reversed(self._idle):
+                if (child.kind, child.cores, len(child.gpus)) == (job.kind, job.cores, job.gpus):
+                    self._idle.remove(child)
+                    self._busy.append(child)
+                    return child
+            free = sorted((gpu for gpu in self._gpus if gpu not in busy_gpus), key=idle_gpus.count)
+            gpus = tuple(free[: job.gpus])
+            # a child of another kind keeps its GPU's memory as long as it lives
+            in_the_way = [child for child in self._idle if set(child.gpus) & set(gpus)]
+            self._idle = [child for child in self._idle if child not in in_the_way]
+            fresh = Child(job.kind, job.cores, gpus, job.log)
+            self._busy.append(fresh)
+        for child in in_the_way:
+            child.close()
+        return fresh
 
     def _give_back(self, child: Child) -> None:
         worn = self._stopping or child.worn()
@@ -219,10 +230,25 @@ class ChildPool:
             child.close()
 
 
-def thread_environment(environment: Mapping[str, str], cores: int) -> dict[str, str]:
-    """The environment with the thread counts of every numeric library set: Dask workers pass on 1."""
+def visible_gpus(environment: Mapping[str, str]) -> list[str]:
+    """Names of this machine's NVIDIA GPUs as CUDA_VISIBLE_DEVICES has them; batch systems set that variable."""
+    names = environment.get("CUDA_VISIBLE_DEVICES")
+    if names is not None:
+        return [name for name in names.split(",") if name]
+    return [path.name.removeprefix("nvidia") for path in sorted(Path("/dev").glob("nvidia[0-9]*"))]
+
+
+def child_environment(environment: Mapping[str, str], cores: int, gpus: Sequence[str]) -> dict[str, str]:
+    """The environment with the thread counts of every numeric library set (Dask workers pass on 1) and, for a job
+    that has some, the GPUs.
+
+    Dask's MALLOC_TRIM_THRESHOLD_ is left out: with it memory goes back to the system at every free, and a training step
+    that gets it anew each time ran at half the speed.
+    """
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-    return {**environment, **{name: str(cores) for name in names}}
+    own = {name: str(cores) for name in names}
+    kept = {name: value for name, value in environment.items() if name != "MALLOC_TRIM_THRESHOLD_"}
+    return {**kept, **own, **({"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {})}
 
 
 def serve(messages: IO[str], jobs: Callable[[], Job]) -> NoReturn:

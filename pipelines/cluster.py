@@ -1,11 +1,12 @@
-"""Where jobs run: Dask, on this machine, on a batch system, or behind a scheduler's address. The only file
-with Dask.
+"""Where jobs run: Dask, on this machine, on a batch system, or behind a scheduler's address.
 
-The Dask task is thin: a worker's thread hands the job to a child process (`pipelines.child`) and waits.
-So there is one worker process per node (or several, when asked for), with one thread per core, and the
-resource `core` says how many jobs of which size fit. Scheduler and workers listen on loopback for a
-local cluster; its workers end with the client, however that ends, because their nannies live in the
-client and the workers watch them.
+The only file with Dask. Its task is thin: a worker's thread hands the job to a child process (`pipelines.child`)
+and waits. So there is one worker process per node (or several, when asked for), with one thread per core, and the
+resources `core` and `gpu` say how many jobs of which size fit.
+
+Scheduler and workers of a local cluster listen on loopback; its workers end with the client, however that ends,
+because their nannies live in the client and the workers watch them. On a batch system the scheduler must be
+reachable from other nodes, so everything there is encrypted with credentials made for this one run.
 """
 
 from __future__ import annotations
@@ -13,28 +14,31 @@ from __future__ import annotations
 import logging
 import os
 import queue
-import threading
+import shutil
 import time
 import uuid
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
 
 import dask
-from distributed import Client, LocalCluster, get_worker
+from distributed import Client, LocalCluster, Security, WorkerPlugin, get_worker
 
-from pipelines.child import ChildPool
+from pipelines.batch import BATCH_SYSTEMS, BatchConfig
+from pipelines.child import ChildPool, visible_gpus
 from pipelines.configs import from_json, to_json
 from pipelines.job import Job, Outcome
 
-_CORE = "core"
+_CORE, _GPU = "core", "gpu"
 # Two busy cores answer late: Dask's own limits (10 to 30 s) would take a slow node for a lost one.
 _SETTINGS = {
     "distributed.comm.timeouts.connect": "90s",
     "distributed.comm.timeouts.tcp": "120s",
     "distributed.scheduler.worker-ttl": "10 minutes",
     "distributed.scheduler.allowed-failures": 3,
-    "distributed.scheduler.work-stealing": True,
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
@@ -42,10 +46,20 @@ _SETTINGS = {
     "distributed.admin.log-length": 1000,
 }
 _WORKERS_REFRESH_S = 2.0
+_ADDRESSES = ("tcp://", "tls://")
 
 
 class ClusterLost(RuntimeError):
     """The scheduler is gone; what was made is in the store, and a second run continues."""
+
+
+@dataclass(frozen=True)
+class TlsFiles:
+    """Credentials for a `tls://` scheduler, as PEM files."""
+
+    ca: Path
+    cert: Path
+    key: Path
 
 
 class DaskCluster:
@@ -54,14 +68,14 @@ class DaskCluster:
     def __init__(self, client: Any) -> None:
         self._client = client
         self._run = uuid.uuid4().hex
-        self._topic = f"simpath-{self._run}"
         self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         self._messages: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._running: dict[str, Any] = {}
         self._starts = 0
         self._refreshed_at = 0.0
-        self._worker_cores: list[int] = []
-        client.subscribe_topic(self._topic, self._on_event)
+        self._sizes: list[tuple[int, int]] = []  # (cores, gpus) of every worker
+        client.subscribe_topic(_topic(self._run), lambda event: self._messages.put(event[1]))
+        client.register_plugin(_Children(), name=_plugin_name(self._run))
 
     @property
     def dashboard(self) -> str:
@@ -69,25 +83,30 @@ class DaskCluster:
 
     @property
     def cores(self) -> int:
-        return max(1, sum(self._look()))
+        return max(1, sum(cores for cores, _ in self._look()))
 
     @property
     def cores_per_job(self) -> int:
-        return max(self._look(), default=1)
+        return max((cores for cores, _ in self._look()), default=1)
+
+    @property
+    def gpus_per_job(self) -> int:
+        return max((gpus for _, gpus in self._look()), default=0)
 
     @property
     def workers(self) -> int:
         return len(self._look())
 
     def start(self, job: Job) -> None:
+        """Send a job; what it asks for is cut down to what the largest worker has."""
         self._starts += 1
-        cores = min(job.cores, self.cores_per_job)
+        cores, gpus = min(job.cores, self.cores_per_job), min(job.gpus, self.gpus_per_job)
         future = self._client.submit(
             _run_on_worker,
-            {**to_json(job), "cores": cores},
+            {**to_json(job), "cores": cores, "gpus": gpus},
             self._run,
             key=f"{job.stage}-{job.key.digest[:16]}-{self._starts}-{self._run[:8]}",
-            resources={_CORE: cores},
+            resources={_CORE: cores, **({_GPU: gpus} if gpus else {})},
             pure=False,
         )
         self._running[job.key.digest] = future
@@ -117,49 +136,75 @@ class DaskCluster:
         """SIGTERM to the children of this run on all workers; waits until they have saved."""
         try:
             self._client.cancel(list(self._running.values()))
-            self._client.run(_stop_run, self._run)
-        except (OSError, TimeoutError):
+            self._client.run(_stop_children, _plugin_name(self._run))
+        except (OSError, TimeoutError, ValueError):
             return  # the scheduler is gone, and its workers with it
         self._running.clear()
 
-    def _look(self) -> list[int]:
+    def _look(self) -> list[tuple[int, int]]:
         now = time.monotonic()
-        if now - self._refreshed_at > _WORKERS_REFRESH_S or not self._worker_cores:
+        if now - self._refreshed_at > _WORKERS_REFRESH_S or not self._sizes:
             workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
-            self._worker_cores = [int(worker["resources"].get(_CORE, worker["nthreads"])) for worker in workers]
+            self._sizes = [
+                (int(worker["resources"].get(_CORE, 0)), int(worker["resources"].get(_GPU, 0))) for worker in workers
+            ]
             self._refreshed_at = now
-        return self._worker_cores
-
-    def _on_event(self, event: tuple[float, dict[str, Any]]) -> None:
-        self._messages.put(event[1])
+        return self._sizes
 
     def _on_done(self, digest: str, future: Any) -> None:
         """In the client's own thread pool: the outcome, or a crash for a task that Dask gave up."""
         if future.status == "finished":
             self._outcomes.put(from_json(Outcome, future.result(), "outcome"))
         elif future.status == "error":
-            error = future.exception()
-            why = f"the worker died ({type(error).__name__})"
+            why = f"the worker died ({type(future.exception()).__name__})"
             self._outcomes.put(Outcome(digest, "crashed", why))
         else:
             self._outcomes.put(Outcome(digest, "crashed", f"the scheduler dropped the task ({future.status})"))
 
 
 @contextmanager
-def open_cluster(spec: str = "local", *, cores: int | None = None, workers: int = 1) -> Iterator[DaskCluster]:
-    """A cluster by name: `local`, or the address `tcp://…` or `tls://…` of a running scheduler.
+def open_cluster(
+    spec: str = "local",
+    *,
+    cores: int | None = None,
+    workers: int = 1,
+    batch: BatchConfig | None = None,
+    scratch: Path | None = None,
+    tls: TlsFiles | None = None,
+    report: Path | None = None,
+) -> Iterator[DaskCluster]:
+    """A cluster by name: `local`, a batch system, or the address `tcp://…` or `tls://…` of a running scheduler.
 
-    `cores`: of this machine to use (default: all that this process may run on), split among `workers`
-    processes. Raises ValueError for an unknown name, OSError when nobody answers at an address.
+    Args:
+        spec: `local`, `slurm` and the other names in `pipelines.batch`, or an address.
+        cores: of this machine to use (default: all that this process may run on), split among the workers.
+        workers: worker processes of a local cluster; each job runs on one.
+        batch: what each batch job asks for.
+        scratch: directory that this machine and the batch nodes share, for worker logs and credentials.
+        tls: credentials for a `tls://` address.
+        report: write Dask's performance report (HTML) there; needs bokeh.
+
+    Raises:
+        ValueError: an unknown name, or settings that do not fit. OSError: nobody answers at an address.
     """
     with ExitStack() as stack:
         stack.enter_context(dask.config.set(_SETTINGS))
+        # a lost worker is reported by us, once, with the job that it ran
+        for name in ("distributed", "tornado", "dask_jobqueue"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         if spec == "local":
             client = stack.enter_context(_local(cores or len(os.sched_getaffinity(0)), workers))
-        elif spec.startswith(("tcp://", "tls://")):
-            client = stack.enter_context(_client(spec, timeout="30s"))
+        elif spec in BATCH_SYSTEMS:
+            if scratch is None:
+                raise ValueError(f"cluster {spec!r} needs a directory that this machine and the nodes share")
+            client = stack.enter_context(_batch(spec, batch or BatchConfig(), scratch))
+        elif spec.startswith(_ADDRESSES):
+            client = stack.enter_context(_existing(spec, tls))
         else:
-            raise ValueError(f"cluster {spec!r}; allowed: local, tcp://HOST:PORT, tls://HOST:PORT")
+            names = ", ".join(["local", *BATCH_SYSTEMS, "tcp://HOST:PORT", "tls://HOST:PORT"])
+            raise ValueError(f"cluster {spec!r}; allowed: {names}")
+        if report is not None:
+            stack.enter_context(_performance_report(client, report))
         cluster = DaskCluster(client)
         try:
             yield cluster
@@ -167,17 +212,19 @@ def open_cluster(spec: str = "local", *, cores: int | None = None, workers: int 
             cluster.stop()
 
 
+def worker_resources(cores: int, gpus: int) -> str:
+    """The `--resources` argument with which workers of one's own scheduler are to be started."""
+    return f"{_CORE}={cores}" + (f",{_GPU}={gpus}" if gpus else "")
+
+
 @contextmanager
-def _local(cores: int, workers: int) -> Iterator[Client]:
+def _local(cores: int, workers: int) -> Iterator[Any]:
     if not 1 <= workers <= cores:
         raise ValueError(f"{workers} workers on {cores} cores; allowed: 1 to {cores}")
     share = cores // workers
-    # a lost worker is reported by us, once, with the job that it ran
-    for name in ("distributed", "tornado"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    local_cluster: Any = LocalCluster
+    gpus = len(visible_gpus(os.environ)) // workers
     with (
-        local_cluster(
+        cast("Any", LocalCluster)(
             n_workers=workers,
             threads_per_worker=share,
             processes=True,
@@ -185,7 +232,7 @@ def _local(cores: int, workers: int) -> Iterator[Client]:
             dashboard_address="127.0.0.1:0",
             worker_dashboard_address=None,
             memory_limit=0,
-            resources={_CORE: share},
+            resources={_CORE: share, **({_GPU: gpus} if gpus else {})},
             silence_logs=logging.CRITICAL,
         ) as cluster,
         _client(cluster, timeout="90s") as client,
@@ -193,32 +240,129 @@ def _local(cores: int, workers: int) -> Iterator[Client]:
         yield client
 
 
-def _client(address: Any, timeout: str) -> Any:
-    client: Any = Client
-    return client(address, timeout=timeout, set_as_default=False)
+@contextmanager
+def _batch(system: str, config: BatchConfig, scratch: Path) -> Iterator[Any]:
+    """Workers as batch jobs; always as many as asked for, a lost one is queued again."""
+    import dask_jobqueue
+
+    classes = {name.removesuffix("Cluster").lower(): name for name in dir(dask_jobqueue) if name.endswith("Cluster")}
+    logs, secrets = scratch / "workers", scratch / ".tls"
+    logs.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(secrets, ignore_errors=True)  # of a run that was killed: worth nothing any more
+    secrets.mkdir(mode=0o700)
+    options = {
+        "cores": config.cores,
+        "processes": 1,
+        "memory": config.memory,
+        "interface": config.interface,
+        "security": cast("Any", Security).temporary(),
+        "shared_temp_directory": str(secrets),
+        "log_directory": str(logs),
+        "death_timeout": 120,
+        "job_extra_directives": [*_gpu_directives(system, config.gpus), *config.directives],
+        "job_script_prologue": list(config.prologue),
+        "worker_extra_args": [
+            *("--resources", worker_resources(config.cores, config.gpus)),
+            # the stagger keeps all workers from saving and starting again at the same moment
+            *("--lifetime", f"{config.lifetime_s - config.lifetime_s // 20}s"),
+            *("--lifetime-stagger", f"{config.lifetime_s // 20}s"),
+            "--no-dashboard",
+        ],
+        "scheduler_options": {"dashboard_address": "127.0.0.1:0"},
+        "silence_logs": logging.CRITICAL,
+        **_accounting(system, config),
+    }
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # dask-jobqueue warns of its own defaults
+            cluster = getattr(dask_jobqueue, classes[system])(**options)
+        with cluster, _client(cluster, timeout="90s") as client:
+            cluster.adapt(minimum_jobs=config.jobs, maximum_jobs=config.jobs, interval="5s", wait_count=10**9)
+            yield client
+    finally:
+        shutil.rmtree(secrets, ignore_errors=True)
 
 
-_pools: dict[str, ChildPool] = {}
-_pools_lock = threading.Lock()
+def _gpu_directives(system: str, gpus: int) -> list[str]:
+    if not gpus:
+        return []
+    if system == "slurm":
+        return [f"--gres=gpu:{gpus}"]
+    if system == "lsf":
+        return [f'-gpu "num={gpus}"']
+    return []  # sites of the other systems name their GPUs differently: they are given in `directives`
 
 
-def _pool(run: str) -> ChildPool:
-    """The children of a run on this worker."""
-    with _pools_lock:
-        return _pools.setdefault(run, ChildPool())
+def _accounting(system: str, config: BatchConfig) -> dict[str, Any]:
+    """Queue, account and walltime under the names that dask-jobqueue has for them."""
+    if system == "htcondor":
+        return {"disk": config.memory}  # it has none of the three, and wants a disk size
+    hours, rest = divmod(config.walltime_s, 3600)
+    clock = f"{hours:02d}:{rest // 60:02d}" if system == "lsf" else f"{hours:02d}:{rest // 60:02d}:{rest % 60:02d}"
+    account = "account" if system in ("slurm", "pbs", "moab") else "project"
+    return {"walltime": clock, "queue": config.queue, account: config.account}
+
+
+@contextmanager
+def _existing(address: str, tls: TlsFiles | None) -> Iterator[Any]:
+    security, make_security = None, cast("Any", Security)
+    if address.startswith("tls://"):
+        if tls is None:
+            raise ValueError(f"{address} needs credentials: CA, certificate and key files")
+        files = {"tls_ca_file": str(tls.ca), "tls_client_cert": str(tls.cert), "tls_client_key": str(tls.key)}
+        security = make_security(require_encryption=True, **files)
+    with _client(address, timeout="30s", security=security) as client:
+        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        if workers and not any(_CORE in worker["resources"] for worker in workers):
+            raise ValueError(f"the workers of {address} offer no cores; start them with --resources {_CORE}=N")
+        yield client
+
+
+def _client(address: Any, timeout: str, security: Any = None) -> Any:
+    keywords = {} if security is None else {"security": security}
+    return cast("Any", Client)(address, timeout=timeout, set_as_default=False, **keywords)
+
+
+@contextmanager
+def _performance_report(client: Any, path: Path) -> Iterator[None]:
+    from distributed import performance_report
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with client.as_current(), cast("Any", performance_report)(filename=str(path)):
+        yield
+
+
+class _Children(WorkerPlugin):
+    """The children of one run on a worker; they save and end when the worker closes (lifetime, SIGTERM)."""
+
+    pool: ChildPool
+
+    def setup(self, worker: Any) -> None:
+        self.pool = ChildPool(visible_gpus(os.environ))
+
+    def teardown(self, worker: Any) -> None:
+        self.pool.stop()
+        self.pool.close()
+
+
+def _topic(run: str) -> str:
+    return f"simpath-{run}"
+
+
+def _plugin_name(run: str) -> str:
+    return f"simpath-children-{run}"
 
 
 def _run_on_worker(job_json: dict[str, Any], run: str) -> Any:
     """The Dask task: runs the job, sends its progress to the client. Module-level: it pickles by name."""
     worker = get_worker()
     job = from_json(Job, job_json, "job")
-    outcome = _pool(run).run(job, lambda message: worker.log_event(f"simpath-{run}", message))
-    return to_json(outcome)
+    children = cast("_Children", worker.plugins[_plugin_name(run)])
+    return to_json(children.pool.run(job, lambda message: worker.log_event(_topic(run), message)))
 
 
-def _stop_run(run: str) -> None:
-    with _pools_lock:
-        pool = _pools.pop(run, None)
-    if pool is not None:
-        pool.stop()
-        pool.close()
+def _stop_children(plugin: str, dask_worker: Any) -> None:
+    """SIGTERM to a run's children; a later flow on the same cluster gets new ones."""
+    children: _Children = dask_worker.plugins[plugin]
+    children.teardown(dask_worker)
+    children.setup(dask_worker)

@@ -24,7 +24,7 @@ what comes back, so memory does not grow with the number of jobs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -89,10 +89,6 @@ class Cluster(Protocol):
         """Cores of all workers together, now."""
 
     @property
-    def cores_per_job(self) -> int:
-        """The most cores that one job can have."""
-
-    @property
     def workers(self) -> int: ...
 
     def start(self, job: Job) -> None: ...
@@ -111,7 +107,7 @@ class InProcess:
     """A cluster without workers: jobs run in this process, or in children of it, one after another."""
 
     def __init__(self, cores: int = 1) -> None:
-        self.cores = self.cores_per_job = cores
+        self.cores = cores
         self.workers = 1
         self._pool = ChildPool()
         self._queue: list[Job] = []
@@ -129,7 +125,9 @@ class InProcess:
     def finished(self, timeout_s: float) -> list[Outcome]:
         if not self._queue:
             return []
-        return [self._pool.run(self._queue.pop(0), self._messages.append)]
+        job = self._queue.pop(0)
+        cut = replace(job, cores=min(job.cores, self.cores), gpus=0)
+        return [self._pool.run(cut, self._messages.append)]
 
     def messages(self) -> list[dict[str, Any]]:
         messages, self._messages = self._messages, []
@@ -172,9 +170,11 @@ class Flow:
         inputs: Inputs | None = None,
         *,
         cores: int = 1,
+        gpus: int = 1,
         knobs: Mapping[str, Any] | None = None,
     ) -> Handle:
-        """Ask for an artifact; `cores` of the cluster (at most what one worker has) run it.
+        """Ask for an artifact; `cores` of the cluster run it, and `gpus` if its knob `device` is not `cpu` (both at
+        most what one worker has).
 
         Raises ValueError for an unknown stage or a config that JSON cannot hold, OSError for an input path
         that cannot be read.
@@ -195,6 +195,7 @@ class Flow:
             self._plan.complete(key.digest)
             self.progress.found(stage)
             return handle
+        all_knobs = {**row.knobs, **(knobs or {})}
         job = Job(
             stage=stage,
             version=key.version,
@@ -206,8 +207,9 @@ class Flow:
             digests=dict(key.inputs),
             inputs={name: _each(value, lambda r: r[1]) for name, value in read.items()},
             input_paths=tuple(name for name, value in inputs.items() if not isinstance(value, str | Given)),
-            knobs={**row.knobs, **(knobs or {})},
+            knobs=all_knobs,
             cores=max(1, cores),
+            gpus=0 if row.kind == "python" or all_knobs.get("device", "cpu") == "cpu" else max(1, gpus),
             silence_limit_s=row.silence_limit_s,
         )
         self._plan.add(job, _handles(inputs.values()))

@@ -71,6 +71,7 @@ class Job:
     knobs: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments that change no result: device, root, …"""
     cores: int = 1
+    gpus: int = 0
     silence_limit_s: float | None = None
     """A child that reports no progress for this long hangs and is killed."""
 

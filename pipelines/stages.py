@@ -69,7 +69,7 @@ STAGES: dict[str, Stage] = {
         unit="sets",
         depends=_catalog,
     ),
-    "made_task": Stage("transfer.made:make_task", fixed("1"), "torch", unit="images"),
+    "made_task": Stage("pipelines.demo_tasks:made_task_stage", fixed("1"), "torch", unit="images"),
     "pretrain": Stage(
         "pretrain.train:pretrain",
         fixed("1"),

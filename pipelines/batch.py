@@ -1,0 +1,177 @@
+"""Batch systems as data: what one batch job asks for, and the script that runs a whole command as a batch job.
+
+`BatchConfig` serves both ways to use a cluster: `--cluster slurm` starts workers as batch jobs from wherever the
+client runs (`pipelines.cluster`), and `simpath submit` makes the client itself a batch job (`batch_script`).
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+BatchSystem = Literal["slurm", "pbs", "lsf", "sge", "oar", "moab", "htcondor"]
+BATCH_SYSTEMS: tuple[str, ...] = get_args(BatchSystem)
+ScriptSystem = Literal["slurm", "pbs", "lsf", "sge"]
+
+_WALLTIME = re.compile(r"(?:(\d+)-)?(\d{1,3}):(\d{2}):(\d{2})")
+# What a worker needs to save a checkpoint and to hand back its tasks before the batch system kills it.
+_SAVING_S = 300
+
+
+@dataclass(frozen=True)
+class BatchConfig:
+    """What to ask a batch system for; one job holds one worker, on one node."""
+
+    jobs: int = 1
+    """Batch jobs, so many workers; a lost one is replaced."""
+    cores: int = 4
+    """Cores of each job."""
+    memory: str = "16GB"
+    """Memory of each job."""
+    gpus: int = 0
+    """GPUs of each job."""
+    walltime: str = "04:00:00"
+    """Longest run of each job, [days-]hours:minutes:seconds."""
+    queue: str | None = None
+    """Queue or partition."""
+    account: str | None = None
+    """Account or project that pays."""
+    directives: tuple[str, ...] = ()
+    """Further directives, without the `#SBATCH`."""
+    prologue: tuple[str, ...] = ()
+    """Shell lines before the work: `module load …`, `source …`."""
+    interface: str | None = None
+    """Network interface that scheduler and workers use, such as ib0."""
+
+    def __post_init__(self) -> None:
+        for name, low in (("jobs", 1), ("cores", 1), ("gpus", 0)):
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} is {getattr(self, name)}; allowed: {low} and up")
+        if not re.fullmatch(r"\d+(\.\d+)? ?[KMGT]i?B", self.memory):
+            raise ValueError(f"memory is {self.memory!r}; allowed: a number with KB, MB, GB or TB, such as 16GB")
+        if self.walltime_s < 2 * _SAVING_S:
+            raise ValueError(f"walltime is {self.walltime!r}; allowed: {2 * _SAVING_S // 60} minutes and longer")
+        for text in (*self.directives, *filter(None, (self.queue, self.account, self.interface))):
+            if "\n" in text:
+                raise ValueError(f"{text!r} holds a line break; allowed: one line")
+
+    @property
+    def walltime_s(self) -> int:
+        match = _WALLTIME.fullmatch(self.walltime)
+        if match is None:
+            raise ValueError(f"walltime is {self.walltime!r}; allowed: [days-]hours:minutes:seconds")
+        days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+        total: int = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+        return total
+
+    @property
+    def lifetime_s(self) -> int:
+        """When a worker stops taking tasks and saves, before the batch system kills it."""
+        return self.walltime_s - _SAVING_S
+
+    @property
+    def memory_mb(self) -> int:
+        number, unit = re.fullmatch(r"([\d.]+) ?([KMGT])i?B", self.memory).groups()  # type: ignore[union-attr]
+        return max(1, round(float(number) * 1000 ** ("KMGT".index(unit) - 1)))
+
+
+def batch_script(system: ScriptSystem, config: BatchConfig, command: Sequence[str], *, name: str, log: Path) -> str:
+    """A shell script that runs `command` as one batch job, saves on pre-emption or walltime, and queues again.
+
+    The batch system's early SIGTERM goes to the command, which saves and ends with status 75; the job then queues
+    itself again (where the system can), and the command finds its finished work in the store.
+    """
+    if not command:
+        raise ValueError("nothing to submit: give the command after --")
+    header = _directives(system, config, name, log)
+    again = {
+        "slurm": 'scontrol requeue "$SLURM_JOB_ID"',
+        "pbs": 'qrerun "$PBS_JOBID"',
+        "lsf": "exit 75",
+        "sge": "exit 99",
+    }
+    lines = [
+        "#!/usr/bin/env bash",
+        *header,
+        "",
+        *config.prologue,
+        f"{shlex.join(command)} &",
+        "client=$!",
+        "trap 'kill -TERM $client' TERM USR2",
+        "# a trapped signal ends `wait` early: wait until the command has really ended",
+        "wait $client; status=$?",
+        "while kill -0 $client 2>/dev/null; do wait $client; status=$?; done",
+        f"if [ $status -eq 75 ]; then {again[system]}; fi",
+        "exit $status",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def submit(system: ScriptSystem, script: Path) -> str:
+    """Hand the script to the batch system; its answer, which names the job. Raises OSError, RuntimeError."""
+    command = {"slurm": ["sbatch"], "pbs": ["qsub"], "lsf": ["bsub"], "sge": ["qsub"]}[system]
+    if shutil.which(command[0]) is None:
+        raise FileNotFoundError(f"{command[0]} is not on this machine; the script is {script}")
+    with script.open("rb") as text:
+        # bsub reads the script on stdin, the others take its path
+        arguments = command if system == "lsf" else [*command, str(script)]
+        done = subprocess.run(arguments, stdin=text, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{command[0]} refused {script}: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout.strip()
+
+
+def _directives(system: ScriptSystem, config: BatchConfig, name: str, log: Path) -> list[str]:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ValueError(f"job name {name!r}; allowed: letters, digits, dot, dash, underscore")
+    hours, rest = divmod(config.walltime_s, 3600)
+    clock = f"{hours:02d}:{rest // 60:02d}:{rest % 60:02d}"
+    if system == "slurm":
+        own = [
+            f"--job-name={name}",
+            f"--output={log}",
+            "--open-mode=append",
+            "--nodes=1",
+            "--ntasks=1",
+            f"--cpus-per-task={config.cores}",
+            f"--mem={config.memory_mb}M",
+            f"--time={clock}",
+            "--requeue",
+            f"--signal=B:TERM@{_SAVING_S}",
+        ]
+        own += [f"--gres=gpu:{config.gpus}"] if config.gpus else []
+        own += [f"--partition={config.queue}"] if config.queue else []
+        own += [f"--account={config.account}"] if config.account else []
+        return [f"#SBATCH {text}" for text in (*own, *config.directives)]
+    if system == "pbs":
+        gpus = f":ngpus={config.gpus}" if config.gpus else ""
+        own = [f"-N {name}", f"-o {log}", "-j oe", f"-l select=1:ncpus={config.cores}:mem={config.memory_mb}mb{gpus}"]
+        own += [f"-l walltime={clock}", "-r y"]
+        own += [f"-q {config.queue}"] if config.queue else []
+        own += [f"-A {config.account}"] if config.account else []
+        return [f"#PBS {text}" for text in (*own, *config.directives)]
+    if system == "lsf":
+        own = [f"-J {name}", f"-o {log}", f"-n {config.cores}", '-R "span[hosts=1]"', f"-M {config.memory_mb}MB"]
+        own += [f"-W {hours}:{rest // 60:02d}", "-r", '-Q "75"', "-wa TERM", f"-wt {_SAVING_S // 60}"]
+        own += [f'-gpu "num={config.gpus}"'] if config.gpus else []
+        own += [f"-q {config.queue}"] if config.queue else []
+        own += [f"-P {config.account}"] if config.account else []
+        return [f"#BSUB {text}" for text in (*own, *config.directives)]
+    own = [
+        f"-N {name}",
+        f"-o {log}",
+        "-j y",
+        f"-pe smp {config.cores}",
+        f"-l h_vmem={config.memory_mb // config.cores}M",
+    ]
+    own += [f"-l h_rt={clock}", f"-l s_rt={max(0, config.lifetime_s)}", "-r y", "-notify"]
+    own += [f"-l gpu={config.gpus}"] if config.gpus else []
+    own += [f"-q {config.queue}"] if config.queue else []
+    own += [f"-P {config.account}"] if config.account else []
+    return [f"#$ {text}" for text in (*own, *config.directives)]

@@ -1,0 +1,67 @@
+"""The rendering stages of an experiment: one artifact for each shard, and a data set directory that links them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.job import Session
+from sim.dataset import assemble_dataset, shard_plan
+from sim.render import SceneFailure, ScenesFailed
+from sim.shards import Progress, RenderConfig, catalog_of, open_renderer, render_shard
+from sim.wire import Device
+
+
+@dataclass(frozen=True)
+class ShardConfig:
+    """One shard: a range of images of one configuration."""
+
+    render: RenderConfig
+    start: int
+    count: int
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """A data set: the first `num_images` images of one configuration."""
+
+    render: RenderConfig
+    num_images: int
+
+    def shards(self) -> Iterator[ShardConfig]:
+        """A set that grows keeps its full shards: their configurations do not know how many follow."""
+        for start, count in shard_plan(self.render, self.num_images):
+            yield ShardConfig(self.render, start, count)
+
+
+def shard_stage(
+    config: ShardConfig,
+    *,
+    out: Path,
+    session: Session,
+    threads: int,
+    log: Path,
+    device: Device = "cpu",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Stage `render_shard`: one shard by the Blender child that this process keeps from shard to shard.
+
+    Raises:
+        RenderError: Blender cannot work here, or scenes that cannot be rendered (they are named).
+    """
+    render = config.render
+    key = (render.settings(), catalog_of(render.catalog).digest(), device, threads)
+    renderer = session.keep("blender", key, lambda: open_renderer(render, device=device, threads=threads, log=log))
+    record = render_shard(render, out=out, start=config.start, count=config.count, renderer=renderer, progress=progress)
+    if record["failed"]:
+        # A shard with holes is no artifact: its digest promises all of its images.
+        raise ScenesFailed([SceneFailure(**failure) for failure in record["failed"]])
+    return {"images": record["images"], "bytes": record["bytes"], "sha256": record["sha256"]}
+
+
+def dataset_stage(config: DatasetConfig, *, shards: list[Path], out: Path) -> dict[str, Any]:
+    """Stage `dataset`: hard links to the shards, with index, data card and contact sheet."""
+    summary: dict[str, Any] = assemble_dataset(config.render, shards, out=out, num_images=config.num_images)
+    return summary

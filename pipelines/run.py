@@ -1,0 +1,320 @@
+"""One run of an experiment from start to report: what `simpath demo` and `simpath run` do.
+
+In: a config, tasks, a directory. Out in that directory: summary.json, transfer.csv, trials.csv, report.html, pictures/,
+logs/, backbones/, status.json, and the store unless another one is given. All of it but the store is written anew by
+every run, as whole files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from pipelines.artifact import Store, write_text
+from pipelines.cluster import open_cluster
+from pipelines.configs import to_json
+from pipelines.experiment import Experiment, ExperimentConfig, ExperimentTask, Found, Setting
+from pipelines.flow import Flow, StageFailed
+from pipelines.pictures import task_sheet
+from pipelines.progress import Board, Display
+from pipelines.report import write_report
+from pipelines.results import CHOSEN, as_csv, comparisons, format_table, preference, transfer_scores
+from pipelines.summary import Setting as SettingRow
+from pipelines.summary import Stage, Summary, Task, Trial
+
+SHEET_ROWS, SHEET_COLUMNS = 4, 6
+TASK_SHEET_IMAGES = 12
+VERSIONS = (
+    "simpath",
+    "bpy",
+    "blenderproc",
+    "torch",
+    "torchvision",
+    "numpy",
+    "scikit-learn",
+    "webdataset",
+    "timm",
+    "dask",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunResult:
+    """How a run ended: the exit status of design.md and what is to be printed."""
+
+    status: int
+    text: str
+
+
+def run_experiment(
+    name: str,
+    config: ExperimentConfig,
+    tasks: Sequence[ExperimentTask],
+    *,
+    out: Path,
+    store: Path | None,
+    cluster: str,
+    device: str,
+    command: tuple[str, ...],
+) -> RunResult:
+    """Run an experiment, or what is left of it, and write its results under `out`.
+
+    Returns:
+        Status 0 when complete, 3 when something could not be made (it is listed, and the rest is done).
+
+    Raises:
+        ValueError: the configuration or a task is wrong.
+        OSError: a file cannot be read or written.
+    """
+    started, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
+    out.mkdir(parents=True, exist_ok=True)
+    for task in tasks:
+        _check_task(task, config)
+    display = Display(status=out / "status.json", title=f"simpath {name}")
+    missing: list[str] = []
+    parts: dict[str, Any] = {}
+    with open_cluster(cluster) as workers:
+        flow = Flow(
+            Store(store or out / "store"), workers, run=f"{name}-{out.name}", progress=display, logs=out / "logs"
+        )
+        with flow:
+            experiment = Experiment(config, tasks, flow, device=device, train_cores=workers.cores_per_job)
+            try:
+                found = experiment.search()
+                parts = _search_parts(experiment, found, out)
+                parts |= _transfer_parts(experiment, found, out)
+            except StageFailed as error:
+                missing = flow.missing() or [str(error)]
+            stages = _stage_rows(display.board)
+    summary = Summary(
+        experiment=name,
+        status="partial" if missing else "complete",
+        command=command,
+        started=started.isoformat(timespec="seconds"),
+        seconds=round(time.monotonic() - clock, 1),
+        missing=tuple(missing),
+        versions=_versions(),
+        machine=_machine(),
+        config=to_json(config),
+        protocol=_protocol(config),
+        stages=stages,
+        **parts,
+    )
+    write_text(out / "summary.json", json.dumps(dataclasses.asdict(summary), indent=1) + "\n")
+    report = write_report(out)
+    return RunResult(3 if missing else 0, _closing_text(summary, tasks, out, report))
+
+
+def _check_task(task: ExperimentTask, config: ExperimentConfig) -> None:
+    """Read a user's folder now: a task with one class should not be found out after an hour of rendering."""
+    if isinstance(task.source, Path):
+        from transfer.tasks import load_task
+
+        load_task(task.source, seed=config.features.split_seed)
+
+
+def _search_parts(experiment: Experiment, found: Found, out: Path) -> dict[str, Any]:
+    """Summary entries that are known once the search has ended, with their pictures and curves."""
+    (out / "pictures").mkdir(exist_ok=True)
+    rows = [
+        {
+            "order": order,
+            "task": task.name,
+            "setting": setting.id,
+            "origin": setting.origin,
+            **experiment.params(setting).as_dict(),
+            "reward": round(found.rewards[task.name, setting.id], 4),
+        }
+        for order, setting in enumerate(found.settings)
+        for task in experiment.tasks
+    ]
+    write_text(out / "trials.csv", as_csv(rows))
+    trials = (
+        Trial(row["order"], row["task"], row["setting"], row["reward"], row["origin"])  # type: ignore[arg-type]
+        for row in rows
+    )
+    return {
+        "tasks": tuple(_task_row(experiment, task, found, out) for task in experiment.tasks),
+        "settings": tuple(_setting_row(experiment, setting, out) for setting in found.settings),
+        "trials": tuple(trials),
+        "probabilities": {task: dict(table) for task, table in found.probabilities.items()},
+        "chosen": dict(found.chosen),
+    }
+
+
+def _task_row(experiment: Experiment, task: ExperimentTask, found: Found, out: Path) -> Task:
+    features = experiment.flow.result(
+        experiment.features(task, experiment.backbone(found.settings[0], 0) / "backbone.safetensors")
+    ).summary
+    sheet = out / "pictures" / f"task-{experiment.tasks.index(task)}.png"
+    images, labels = _some_images(task, experiment.task_folder(task), experiment.config.features.split_seed)
+    task_sheet(images, labels, sheet)
+    return Task(
+        name=task.name,
+        description=task.description,
+        num_classes=len(features["classes"]),
+        n_train=features["n_train"],
+        n_test=features["n_test"],
+        sheet=str(sheet.relative_to(out)),
+    )
+
+
+def _some_images(task: ExperimentTask, folder: Path | None, seed: int) -> tuple[list[Any], list[str]]:
+    """Training images of a task spread over its classes, with their class names."""
+    from transfer.tasks import load_task
+
+    loaded = load_task(folder if folder is not None else str(task.source), seed=seed)
+    labels = loaded.train.labels
+    # images of each class in turn, as many classes as fit
+    shown = range(min(len(loaded.classes), TASK_SHEET_IMAGES))
+    each = [np.flatnonzero(labels == label)[: max(1, TASK_SHEET_IMAGES // len(shown))] for label in shown]
+    picked = np.concatenate(each).tolist()
+    return [np.asarray(loaded.train.read(i).convert("RGB")) for i in picked], [
+        loaded.classes[labels[i]] for i in picked
+    ]
+
+
+def _setting_row(experiment: Experiment, setting: Setting, out: Path) -> SettingRow:
+    from sim.inspection import contact_sheet
+
+    flow = experiment.flow
+    dataset = flow.result(experiment.dataset(setting))
+    backbone = flow.result(experiment.backbone(setting, 0))
+    sheet = out / "pictures" / f"{setting.id}.png"
+    contact_sheet(dataset.path, sheet, SHEET_ROWS, SHEET_COLUMNS)
+    metrics = out / "logs" / f"pretrain-{setting.id}.jsonl"
+    metrics.parent.mkdir(exist_ok=True)
+    shutil.copyfile(backbone.path / "metrics.jsonl", metrics)
+    shards = [flow.store.load(digest).metadata for digest in dataset.metadata["inputs"]["shards"]]
+    # from the first shard's start to the last one's end: workers run side by side
+    span_s = max(m["started"] + m["wall_s"] for m in shards) - min(m["started"] for m in shards)
+    config = experiment.config
+    return SettingRow(
+        id=setting.id,
+        name=setting.name,
+        params=experiment.params(setting).as_dict(),
+        sheet=str(sheet.relative_to(out)),
+        num_images=config.num_images,
+        num_classes=config.render.catalog.num_classes,
+        size=config.render.size,
+        images_per_second=round(config.num_images / span_s, 2),
+        render_seconds=round(span_s, 1),
+        pretrain_seconds=backbone.metadata["wall_s"],
+        metrics=str(metrics.relative_to(out)),
+        digest=dataset.digest,
+        command=_render_command(experiment, setting),
+    )
+
+
+def _render_command(experiment: Experiment, setting: Setting) -> tuple[str, ...]:
+    config = experiment.config
+    params = experiment.params(setting).as_dict()
+    chosen = [word for name, value in params.items() for word in (f"--params.{name.replace('_', '-')}", value)]
+    render = config.render
+    sizes = {"num-images": config.num_images, "size": render.size, "samples": render.samples, "seed": render.seed}
+    flags = [word for name, value in sizes.items() for word in (f"--{name}", str(value))]
+    return ("simpath", "render", "--out", "DIR", *flags, *chosen)
+
+
+def _transfer_parts(experiment: Experiment, found: Found, out: Path) -> dict[str, Any]:
+    config, names = experiment.config, [task.name for task in experiment.tasks]
+    table, picks = experiment.transfer(found)
+    scores = transfer_scores(table, seed=config.seed)
+    experiment.copy_backbones(found, out / "backbones")
+    write_text(out / "transfer.csv", as_csv([dataclasses.asdict(row) for row in scores]))
+    titles = {setting.id: setting.name for setting in found.settings}
+    return {
+        "transfer": scores,
+        "comparisons": comparisons(table, names, seed=config.seed),
+        "preference": preference(picks, found.chosen, titles, seed=config.seed),
+    }
+
+
+def _stage_rows(board: Board) -> tuple[Stage, ...]:
+    """Of every stage, how many artifacts the run needed and how many of them it had to make."""
+    return tuple(Stage(name, row.total, row.done, row.reused, round(row.wall_s, 1)) for name, row in board.rows.items())
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in VERSIONS:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _machine() -> dict[str, Any]:
+    model = next(
+        (line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.processor()
+    )
+    return {
+        "cpu": model,
+        "cores": len(os.sched_getaffinity(0)),
+        "gpu": _gpu_name(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "platform": platform.platform(),
+    }
+
+
+def _gpu_name() -> str | None:
+    """As the driver tells it; this process loads no PyTorch for it."""
+    names = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    lines = [line for path in names for line in path.read_text(encoding="utf-8").splitlines()]
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("Model:")]
+    return ", ".join(models) or None
+
+
+def _cpuinfo() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+
+def _protocol(config: ExperimentConfig) -> tuple[str, ...]:
+    score = config.score
+    judged = f"weighted {score.k}-NN" if score.method == "knn" else "a linear probe (logistic regression)"
+    where = f"{score.folds}-fold cross-validation" if score.selection == "cv" else "a validation part"
+    random = (
+        f"the mean over {config.uniform_settings} settings drawn uniformly from all"
+        if config.uniform_settings
+        else "the mean over the evaluated settings, each as likely"
+    )
+    seeds = f"{config.final_seeds} pre-training seed{'s' if config.final_seeds > 1 else ''}"
+    return (
+        f"Reward: {judged} on frozen features, by {where} inside the training split.",
+        f"Score: the same probe fitted on the whole training split, once on the test split; {seeds}.",
+        f"random is {random}; all_on is domain randomisation.",
+        "chosen is the controller's most probable evaluated setting.",
+        "Intervals: 95 %, bootstrap over seeds and test images, paired in differences.",
+    )
+
+
+def _closing_text(summary: Summary, tasks: Sequence[ExperimentTask], out: Path, report: Path) -> str:
+    lines = []
+    if summary.transfer:
+        lines += [format_table(summary.transfer, [task.name for task in tasks]), ""]
+        for row in summary.comparisons:
+            if row.task == "average" and row.ci95 is not None:
+                low, high = row.ci95
+                lines.append(f"{CHOSEN} - {row.b}: {row.difference:+.1f} points on average [{low:+.1f}, {high:+.1f}]")
+        lines += [summary.preference.text if summary.preference else "", ""]
+    if summary.missing:
+        lines += ["missing:", *(f"  {reason}" for reason in summary.missing), ""]
+    lines.append(f"report    {report}")
+    lines.append(f"numbers   {out / 'summary.json'}, transfer.csv, trials.csv")
+    if summary.transfer:
+        lines.append(f"backbones {out / 'backbones'}")
+    return "\n".join(lines)
