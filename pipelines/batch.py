@@ -78,7 +78,7 @@ class BatchConfig:
     @property
     def memory_mb(self) -> int:
         number, unit = re.fullmatch(r"([\d.]+) ?([KMGT])i?B", self.memory).groups()  # type: ignore[union-attr]
-        return max(1, round(float(number) * 1000 ** ("KMGT".index(unit) - 1)))
+        return max(1, round(float(number) * 1000.0 ** ("KMGT".index(unit) - 1)))
 
 
 def batch_script(system: ScriptSystem, config: BatchConfig, command: Sequence[str], *, name: str, log: Path) -> str:
