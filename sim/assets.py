@@ -40,7 +40,7 @@ class ProceduralModel:
 
 @dataclass(frozen=True)
 class FileModel:
-    """A file of the user's, to be imported, centred and scaled to a longest side of 1 m."""
+    """A file of the user's, imported, centred and scaled to a longest side of 1 m (`sim.meshfile`)."""
 
     path: Path
 
@@ -51,7 +51,7 @@ class ModelAsset:
     """`<class name>/<n>`, unique in the catalogue."""
     class_name: str
     natural: tuple[MaterialSpec, ...]
-    """The model's own materials, one per slot; empty for a file, which brings its own."""
+    """The model's own materials, one per slot."""
     source: ProceduralModel | FileModel
     license: str
     sha256: str
@@ -120,7 +120,9 @@ class CatalogConfig:
     """The first so many of the procedural classes."""
     models_per_class: int = 10
     assets: str | None = None
-    """Folder of the user's own assets instead of the procedural classes."""
+    """Folder of the user's own models instead of the procedural classes: <category>/<model>.glb and the like."""
+    hdris: str | None = None
+    """Folder of environment maps (.hdr, .exr) instead of the eight that come with Blender."""
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -137,13 +139,42 @@ def load_catalog(config: CatalogConfig) -> AssetCatalog:
     Raises:
         ValueError, OSError: the asset folder of the configuration cannot be used.
     """
+    hdris = wheel_hdris() if config.hdris is None else folder_hdris(Path(config.hdris))
     if config.assets is not None:
-        raise ValueError("assets: folders of own assets cannot be read yet")
+        return AssetCatalog(folder_models(Path(config.assets)), hdris, material_library())
     models = {
         name: tuple(_procedural(config.seed, name, index) for index in range(config.models_per_class))
         for name in list(recipes())[: config.num_classes]
     }
-    return AssetCatalog(models, wheel_hdris(), material_library())
+    return AssetCatalog(models, hdris, material_library())
+
+
+def folder_models(root: Path) -> dict[str, tuple[ModelAsset, ...]]:
+    """Models of a folder of the user's, by category; see `sim.assetfolder` for layouts and errors."""
+    from sim.assetfolder import scan_models
+
+    scan = scan_models(root)
+    return {
+        category: tuple(
+            ModelAsset(
+                id=f"{category}/{number}",
+                class_name=category,
+                natural=model.materials,
+                source=FileModel(model.mesh),
+                license=scan.license,
+                sha256=model.sha256,
+            )
+            for number, model in enumerate(models)
+        )
+        for category, models in scan.models.items()
+    }
+
+
+def folder_hdris(root: Path) -> tuple[HdriAsset, ...]:
+    """Environment maps of a folder of the user's, sorted by name; the first is the fixed one."""
+    from sim.assetfolder import scan_hdris
+
+    return tuple(HdriAsset(name, path, "not stated", sha256) for name, path, sha256 in scan_hdris(root))
 
 
 def wheel_hdris() -> tuple[HdriAsset, ...]:

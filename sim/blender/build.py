@@ -21,11 +21,11 @@ from blenderproc.python.types.LightUtility import Light
 from blenderproc.python.types.MeshObjectUtility import create_with_empty_mesh
 from mathutils import Euler, Matrix, Vector
 
-from sim.blender.patterns import Surface
+from sim.blender.patterns import COLOR_LAYER, UV_LAYER, Surface
 from sim.scene import SceneSpec
 
 if TYPE_CHECKING:
-    from sim.shapes import Mesh
+    from sim.meshfile import FileMesh
 
 MESHES_KEPT = 256
 HDRIS_KEPT = 16
@@ -36,7 +36,7 @@ class SceneBuilder:
     """Holds the one scene of this process; `show` changes it, `render` returns the picture.
 
     Args:
-        load_mesh: model id -> Mesh; called when a model is not among the last `MESHES_KEPT`.
+        load_mesh: model id -> mesh; called when a model is not among the last `MESHES_KEPT`.
         hdri_path: HDRI name -> file.
         folder: where Blender may write the picture, best in memory.
         importance_map: width of the environment's importance map, pixels.
@@ -44,7 +44,7 @@ class SceneBuilder:
 
     def __init__(
         self,
-        load_mesh: Callable[[str], Mesh],
+        load_mesh: Callable[[str], FileMesh],
         hdri_path: Callable[[str], Path],
         folder: Path,
         *,
@@ -54,6 +54,7 @@ class SceneBuilder:
         self._hdri_path = hdri_path
         self._meshes: OrderedDict[str, bpy.types.Mesh] = OrderedDict()
         self._hdris: OrderedDict[str, bpy.types.Image] = OrderedDict()
+        self._textures: dict[tuple[str, int], bpy.types.Image] = {}
         self._surfaces: dict[tuple[int, str], Surface] = {}
         self._object = create_with_empty_mesh("object")
         self._sun = Light("SUN", "sun")
@@ -101,7 +102,7 @@ class SceneBuilder:
             raise ValueError(f"model {spec.model} has {len(mesh.materials)} material slots, not {len(spec.materials)}")
         for slot, material in enumerate(spec.materials):
             surface = self._surface(slot, material.pattern)
-            surface.show(material)
+            surface.show(material, self._textures.get((spec.model, slot)))
             if mesh.materials[slot] != surface.blender:
                 mesh.materials[slot] = surface.blender
         if self._object.blender_obj.data != mesh:
@@ -138,13 +139,21 @@ class SceneBuilder:
         if model in self._meshes:
             self._meshes.move_to_end(model)
             return self._meshes[model]
-        self._meshes[model] = blender_mesh(model, self._load_mesh(model))
+        source = self._load_mesh(model)
+        self._meshes[model] = blender_mesh(model, source)
+        for slot, data in source.textures.items():
+            self._textures[model, slot] = blender_texture(f"{model}:{slot}", data)
         if len(self._meshes) > MESHES_KEPT:
-            _, oldest = self._meshes.popitem(last=False)
-            if self._object.blender_obj.data == oldest:
-                self._object.blender_obj.data = self._meshes[model]
-            bpy.data.meshes.remove(oldest)
+            self._forget_oldest_mesh(self._meshes[model])
         return self._meshes[model]
+
+    def _forget_oldest_mesh(self, current: bpy.types.Mesh) -> None:
+        name, oldest = self._meshes.popitem(last=False)
+        if self._object.blender_obj.data == oldest:
+            self._object.blender_obj.data = current
+        bpy.data.meshes.remove(oldest)
+        for key in [key for key in self._textures if key[0] == name]:
+            bpy.data.images.remove(self._textures.pop(key))
 
     def _hdri(self, name: str) -> bpy.types.Image:
         if name in self._hdris:
@@ -164,8 +173,9 @@ class SceneBuilder:
         return image
 
 
-def blender_mesh(name: str, mesh: Mesh) -> bpy.types.Mesh:
-    """Copy a `Mesh` into Blender with one empty material slot per slot number."""
+def blender_mesh(name: str, source: FileMesh) -> bpy.types.Mesh:
+    """Copy a mesh into Blender with one empty material slot per slot number."""
+    mesh = source.mesh
     faces = np.asarray(mesh.faces, np.int32)
     count = len(faces)
     made = bpy.data.meshes.new(name)
@@ -179,8 +189,22 @@ def blender_mesh(name: str, mesh: Mesh) -> bpy.types.Mesh:
     made.polygons.foreach_set("use_smooth", np.ascontiguousarray(mesh.face_smooth, bool))
     for _ in mesh.slots:
         made.materials.append(None)
+    if source.uv is not None:
+        layer = made.uv_layers.new(name=UV_LAYER)
+        layer.uv.foreach_set("vector", np.ascontiguousarray(source.uv, np.float32).ravel())
+    if source.colors is not None:
+        attribute = made.color_attributes.new(COLOR_LAYER, "FLOAT_COLOR", "CORNER")
+        attribute.data.foreach_set("color", np.ascontiguousarray(source.colors, np.float32).ravel())
     made.update(calc_edges=True)
     return made
+
+
+def blender_texture(name: str, data: bytes) -> bpy.types.Image:
+    """A PNG in memory as a Blender image."""
+    image = bpy.data.images.new(name, 1, 1)
+    image.pack(data=data, data_len=len(data))
+    image.source = "FILE"
+    return image
 
 
 def _environment_nodes(

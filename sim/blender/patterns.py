@@ -14,31 +14,41 @@ from blenderproc.python.types.MaterialUtility import Material
 from sim.scene import MaterialSpec
 
 PATTERNS = ("none", "noise", "wood", "marble", "checker", "brick", "voronoi", "stripes")
+FILE_PATTERNS = ("texture", "vertex")
+"""What an imported file brings itself: a picture with texture coordinates, or colours at the vertices."""
+UV_LAYER, COLOR_LAYER = "uv", "color"
 
 
 class Surface:
     """One Blender material whose sockets take the values of a `MaterialSpec` of its pattern."""
 
     def __init__(self, name: str, pattern: str) -> None:
-        if pattern not in PATTERNS:
-            raise ValueError(f"material pattern is {pattern!r}; allowed: {', '.join(PATTERNS)}")
+        if pattern not in PATTERNS + FILE_PATTERNS:
+            raise ValueError(f"material pattern is {pattern!r}; allowed: {', '.join(PATTERNS + FILE_PATTERNS)}")
         self.pattern = pattern
         self.blender = bpy.data.materials.new(name)
         self.blender.use_nodes = True
-        self._shown: MaterialSpec | None = None
+        self._shown: tuple[MaterialSpec, Any] | None = None
         self._material = Material(self.blender)
         self._shader = self._material.get_the_one_node_with_type("BsdfPrincipled").inputs
         self._scale: Any = None
         self._mix: Any = None
         self._bump: Any = None
-        if pattern != "none":
+        self._picture: Any = None
+        if pattern in FILE_PATTERNS:
+            self._build_from_file()
+        elif pattern != "none":
             self._build()
 
-    def show(self, spec: MaterialSpec) -> None:
-        """Set every socket, unless `spec` is shown already: a changed socket costs a shader update."""
-        if spec == self._shown:
+    def show(self, spec: MaterialSpec, picture: Any = None) -> None:
+        """Set every socket, unless all is shown already: a changed socket costs a shader update.
+
+        Args:
+            picture: Blender image of the pattern "texture".
+        """
+        if (spec, picture) == self._shown:
             return
-        self._shown = spec
+        self._shown = (spec, picture)
         shader = self._shader
         shader["Metallic"].default_value = spec.metallic
         shader["Roughness"].default_value = spec.roughness
@@ -48,6 +58,11 @@ class Surface:
         shader["Coat Weight"].default_value = spec.coat
         if self.pattern == "none":
             shader["Base Color"].default_value = (*spec.base_color, 1.0)
+            return
+        if self.pattern in FILE_PATTERNS:
+            self._mix[7].default_value = (*spec.base_color, 1.0)
+            if self._picture is not None:
+                self._picture.image = picture
             return
         self._scale.default_value = spec.pattern_scale
         self._mix[6].default_value = (*spec.base_color, 1.0)
@@ -70,6 +85,20 @@ class Surface:
         self._bump = bump.inputs
         self._join(factor, bump.inputs["Height"])
         self._join(bump.outputs[0], self._shader["Normal"])
+
+    def _build_from_file(self) -> None:
+        """The file's picture or vertex colours, times the colour of the material."""
+        if self.pattern == "texture":
+            coordinates = self._new("ShaderNodeUVMap", uv_map=UV_LAYER)
+            self._picture = self._texture("ShaderNodeTexImage", coordinates.outputs[0])
+            color = self._picture.outputs["Color"]
+        else:
+            color = self._new("ShaderNodeVertexColor", layer_name=COLOR_LAYER).outputs["Color"]
+        mix = self._new("ShaderNodeMix", data_type="RGBA", blend_type="MULTIPLY")
+        self._mix = mix.inputs
+        mix.inputs[0].default_value = 1.0
+        self._join(color, mix.inputs[6])
+        self._join(mix.outputs[2], self._shader["Base Color"])
 
     def _noise(self, vector: Any, place: Any) -> Any:
         noise = self._texture("ShaderNodeTexNoise", vector, Scale=1.0, Detail=3.0, Roughness=0.55)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from sim.wire import RenderSettings, pack_frame, spec_from_json
 
 if TYPE_CHECKING:
-    from sim.shapes import Mesh
+    from sim.meshfile import FileMesh
 
 LOG_LIMIT_BYTES = 4 << 20
 """Blender prints a few lines per image; the log starts again when it is longer than this."""
@@ -86,15 +86,14 @@ def _serve(job: dict[str, Any], lines: queue.Queue[str], out: int) -> None:
         _send(out, head, pixels.tobytes())
 
 
-def load_model(source: dict[str, Any]) -> Mesh:
+def load_model(source: dict[str, Any]) -> FileMesh:
     """Mesh of a source as `sim.render` describes it: procedural (made here) or a normalised .npz file."""
+    from sim.meshfile import FileMesh, read_mesh
+    from sim.shapes import build_mesh
+
     if source["kind"] == "procedural":
-        from sim.shapes import build_mesh
-
-        return build_mesh(source["seed"], source["class_name"], source["index"])
+        return FileMesh(build_mesh(source["seed"], source["class_name"], source["index"]))
     if source["kind"] == "file":
-        from sim.meshfile import read_mesh
-
         return read_mesh(Path(source["path"]))
     raise ValueError(f"model source is {source['kind']!r}; allowed: procedural, file")
 
