@@ -76,9 +76,7 @@ def ask(state: BaselineState) -> tuple[Trial, ...]:
     for action in plan(state):
         column = columns.get(action)
         lacking = [
-            task
-            for row, task in enumerate(known.tasks)
-            if column is None or np.isnan(known.rewards[row, column])
+            task for row, task in enumerate(known.tasks) if column is None or np.isnan(known.rewards[row, column])
         ]
         if lacking:
             return tuple(Trial(task, action) for task in lacking)
@@ -87,17 +85,13 @@ def ask(state: BaselineState) -> tuple[Trial, ...]:
 
 def tell(state: BaselineState, trials: Sequence[Trial], rewards: Sequence[float]) -> BaselineState:
     """Record rewards; raises ValueError as `Evaluations.told` does."""
-    return dataclasses.replace(
-        state, evaluations=state.evaluations.told(trials, rewards), tells=state.tells + 1
-    )
+    return dataclasses.replace(state, evaluations=state.evaluations.told(trials, rewards), tells=state.tells + 1)
 
 
 def finished(state: BaselineState) -> bool:
     known = state.evaluations
     columns = known.positions()
-    return all(
-        action in columns and not np.isnan(known.rewards[:, columns[action]]).any() for action in plan(state)
-    )
+    return all(action in columns and not np.isnan(known.rewards[:, columns[action]]).any() for action in plan(state))
 
 
 def chosen(state: BaselineState, task: str) -> Action:

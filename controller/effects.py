@@ -73,9 +73,7 @@ def task_kernels(x: FloatArray, y: FloatArray, same: FloatArray) -> dict[str, Fl
     return {"shared": np.ones_like(same), "vector": x @ y.T, "own": same}
 
 
-def combined(
-    variances: Variances, by_task: dict[str, FloatArray], by_action: dict[str, FloatArray]
-) -> FloatArray:
+def combined(variances: Variances, by_task: dict[str, FloatArray], by_action: dict[str, FloatArray]) -> FloatArray:
     """Sum over parts of variance * task kernel * action kernel; both kernels of the same shape."""
     total = np.zeros_like(by_action["main"])
     for part in PARTS:
@@ -121,8 +119,7 @@ def posterior(
         solved = np.linalg.solve(factor, cross)
         mean[task] = solved.T @ weights
         prior = LEVEL_VARIANCE + sum(
-            getattr(variances, part)
-            * (float(table.x[task] @ table.x[task]) if part.startswith("vector") else 1.0)
+            getattr(variances, part) * (float(table.x[task] @ table.x[task]) if part.startswith("vector") else 1.0)
             for part in PARTS
         )
         spread[task] = np.maximum(prior - (solved**2).sum(axis=0), 0.0)

@@ -14,6 +14,7 @@ import numpy as np
 
 from controller.effects import Table, Variances, expected_improvement, posterior, standardise
 from controller.trials import Action, Evaluations, FloatArray, IntArray
+from controller.variances import variances_of
 
 MAX_CANDIDATES = 4096
 
@@ -32,9 +33,7 @@ def candidate_actions(rng: np.random.Generator, known: Evaluations) -> IntArray:
     return actions[keep]
 
 
-def next_settings(
-    rng: np.random.Generator, known: Evaluations, x: FloatArray, count: int, variances: Variances
-) -> tuple[Action, ...]:
+def next_settings(rng: np.random.Generator, known: Evaluations, x: FloatArray, count: int) -> tuple[Action, ...]:
     """Up to `count` new settings by summed expected improvement, each assumed to come out at its mean for the
     next.
 
@@ -45,6 +44,9 @@ def next_settings(
     chosen: list[Action] = []
     values, _, scale = standardise(known.rewards)
     table = known
+    # From four settings on, on two tasks or more, the table itself says a little about how its variance is made up.
+    fit = known.distinct >= 4 and len(known.tasks) >= 2 and bool(np.isfinite(values).all())
+    variances = variances_of(values, known.actions, known.space.sizes, x) if fit else Variances()
     for _ in range(count):
         candidates = candidate_actions(rng, table)
         if not len(candidates):
@@ -60,8 +62,6 @@ def next_settings(
         worth = worth * (1 + 1e-9 * rng.random(len(worth)))
         pick = int(worth.argmax())
         chosen.append(tuple(int(level) for level in candidates[pick]))
-        table = dataclasses.replace(
-            table, actions=np.concatenate([table.actions, candidates[pick : pick + 1]])
-        )
+        table = dataclasses.replace(table, actions=np.concatenate([table.actions, candidates[pick : pick + 1]]))
         values = np.concatenate([values, mean[:, pick : pick + 1]], axis=1)
     return tuple(chosen)

@@ -37,7 +37,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from controller.effects import Variances
 from controller.policy import (
     action_log_probabilities,
     adam_step,
@@ -103,9 +102,7 @@ def ask(state: ReinforceState) -> tuple[Trial, ...]:
         return tuple(dict.fromkeys(Trial(tasks[row], as_action(setting)) for row, setting in both))
     rng = np.random.default_rng([state.config.seed, 2, state.tells])
     if state.config.budget is None:
-        likely = explored(
-            task_log_probabilities(state), exploration_at(state.config, state.epoch), space.sizes
-        )
+        likely = explored(task_log_probabilities(state), exploration_at(state.config, state.epoch), space.sizes)
         actions = sample_actions(rng, likely, space.sizes)
         return tuple(Trial(task, as_action(action)) for task, action in zip(tasks, actions, strict=True))
     known = state.evaluations
@@ -117,8 +114,7 @@ def ask(state: ReinforceState) -> tuple[Trial, ...]:
         draws = rng.random(len(tasks))
         picks = [int((draw >= np.cumsum(row)).sum()) for draw, row in zip(draws, chances, strict=True)]
         return tuple(
-            Trial(task, known.action(min(pick, known.distinct - 1)))
-            for task, pick in zip(tasks, picks, strict=True)
+            Trial(task, known.action(min(pick, known.distinct - 1))) for task, pick in zip(tasks, picks, strict=True)
         )
     assert state.config.budget is not None
     count = min(state.config.in_flight, state.config.budget - known.distinct)
@@ -127,15 +123,13 @@ def ask(state: ReinforceState) -> tuple[Trial, ...]:
 
 def new_settings(state: ReinforceState, rng: np.random.Generator, count: int) -> tuple[Action, ...]:
     known, space = state.evaluations, state.space
-    settings = [s for s in dict.fromkeys((all_off(space), all_on(space))) if s not in known.positions()][
-        :count
-    ]
+    settings = [s for s in dict.fromkeys((all_off(space), all_on(space))) if s not in known.positions()][:count]
     if not known.distinct:
         # All on only follows all off here; before any reward there is nothing to propose from.
         return tuple(settings)
     wanted = count - len(settings)
     if state.config.proposal == "improvement":
-        return (*settings, *next_settings(rng, known, state.vectors, wanted, Variances()))
+        return (*settings, *next_settings(rng, known, state.vectors, wanted))
     log_probs = task_log_probabilities(state)
     exploration = exploration_at(state.config, state.epoch)
     while wanted > 0:
@@ -195,9 +189,7 @@ def probabilities(state: ReinforceState) -> dict[str, dict[str, dict[str, float]
     out: dict[str, dict[str, dict[str, float]]] = {}
     for name, row in zip(state.names, likely, strict=True):
         values = iter(row.tolist())
-        out[name] = {
-            parameter: {level: next(values) for level in levels} for parameter, levels in state.space.levels
-        }
+        out[name] = {parameter: {level: next(values) for level in levels} for parameter, levels in state.space.levels}
     return out
 
 
@@ -216,6 +208,17 @@ def budget_spent(state: ReinforceState) -> bool:
 def exploration_at(config: ReinforceConfig, epoch: int) -> float:
     """0.4 in epochs 0-4, 0.2 in 5-9, 0.1333 in 10-14 with the original's values."""
     return config.exploration / math.ceil((epoch + 1) / config.exploration_every)
+
+
+def entropy_weights(config: ReinforceConfig, epoch: int, count: int) -> FloatArray:
+    """Weight of the entropy term in each of a tell's updates, falling geometrically: first keep open, then decide.
+
+    Over all rounds without a budget; with one, within every tell, since the next setting changes what is best.
+    """
+    if config.budget is not None:
+        return np.geomspace(config.entropy, config.final_entropy_live, count)
+    done = min(epoch / config.rounds, 1.0)
+    return np.full(count, config.entropy * (config.final_entropy / config.entropy) ** done)
 
 
 def learning_rate_at(config: ReinforceConfig, epoch: int) -> float:
@@ -258,14 +261,14 @@ def table_updates(state: ReinforceState, count: int) -> ReinforceState:
     rewards = rewards / np.where(spread > 1e-12, spread, 1.0)
     x = state.inputs[: len(state.tasks)]
     weights, first, second = state.weights, state.moments["first"], state.moments["second"]
-    for step in range(state.updates + 1, state.updates + count + 1):
+    for step, entropy in enumerate(entropy_weights(config, state.epoch, count), start=state.updates + 1):
         log_probs, cache = forward(weights, x, sizes)
         gradient = table_gradient(
             log_probs,
             known.actions,
             rewards,
             sizes,
-            entropy=config.entropy,
+            entropy=float(entropy),
             cross_task_credit=config.compat_cross_task_credit,
         )
         gradients = backward(weights, cache, log_probs, gradient, sizes)
@@ -302,14 +305,10 @@ def self_critical_update(state: ReinforceState) -> ReinforceState:
     config, known, sizes = state.config, state.evaluations, state.space.sizes
     rows, actions, greedy = self_critical_plan(state)
     columns = known.positions()
-    pairs = [
-        (columns.get(as_action(a)), columns.get(as_action(g))) for a, g in zip(actions, greedy, strict=True)
-    ]
+    pairs = [(columns.get(as_action(a)), columns.get(as_action(g))) for a, g in zip(actions, greedy, strict=True)]
     if any(column is None for pair in pairs for column in pair):
         return state
-    value = np.array(
-        [[known.rewards[row, column] for column in pair] for row, pair in zip(rows, pairs, strict=True)]
-    )
+    value = np.array([[known.rewards[row, column] for column in pair] for row, pair in zip(rows, pairs, strict=True)])
     if np.isnan(value).any():
         return state
     log_probs, cache = forward(state.weights, state.inputs[rows], sizes)

@@ -37,19 +37,23 @@ class ReinforceConfig:
     hidden: int = 64
     learning_rate: float = 3e-3
     weight_decay: float = 1e-4
-    entropy: float = 0.1
+    entropy: float = 1.0
     """Weight of the policy's entropy over the evaluated settings (table rule), in units of a task's reward
     spread."""
+    final_entropy: float = 0.02
+    """Without a budget the weight falls to this, geometrically over the rounds: first keep open, then decide."""
+    final_entropy_live: float = 0.1
+    """With a budget it falls to this within every tell: a few rewards do not make any level certain."""
     table_updates: int = 20
     """Gradient steps after every tell (table rule)."""
     final_updates: int = 300
     """Gradient steps after a tell that brought a new setting while a budget is set (table rule)."""
     identity: bool = True
     """Give training tasks a one-hot input beside their vector, for what the vector does not explain."""
-    exploration: float = 0.4
+    exploration: float = 0.2
     """Probability taken from the most probable level when sampling, divided by ceil((epoch + 1) /
     exploration_every)."""
-    exploration_every: int = 5
+    exploration_every: int = 20
     batch_tasks: int = 4
     """Tasks per update (self_critical rule)."""
     imitation_from: int = 50
@@ -86,7 +90,8 @@ def task2sim_preset(*, seed: int = 2, compat_cross_task_credit: bool = False) ->
         hidden=400,
         learning_rate=1e-3,
         weight_decay=1e-5,
-        entropy=0.0,
+        exploration=0.4,
+        exploration_every=5,
         identity=False,
         seed=seed,
     )
@@ -101,9 +106,7 @@ class ReinforceState:
     names: tuple[str, ...]
     """Training tasks in their order, then further tasks that only have a vector."""
     inputs: FloatArray  # (len(names), r) what the network sees
-    vectors: (
-        FloatArray  # (T, d) centred coordinates of the training tasks for the proposal, d = 0 without vectors
-    )
+    vectors: FloatArray  # (T, d) centred coordinates of the training tasks for the proposal, d = 0 without vectors
     weights: Weights
     moments: dict[str, Weights]
     tells: int = 0
@@ -146,9 +149,7 @@ def controller_start(
     evaluations = Evaluations.empty(tasks, space)
     given = {name: unit_vector(name, vector) for name, vector in (vectors or {}).items()}
     if len({len(vector) for vector in given.values()}) > 1:
-        raise ValueError(
-            "task vectors differ in length: " + ", ".join(f"{n} {len(v)}" for n, v in given.items())
-        )
+        raise ValueError("task vectors differ in length: " + ", ".join(f"{n} {len(v)}" for n, v in given.items()))
     names = (*tasks, *(name for name in given if name not in tasks))
     inputs, basis, centred = network_inputs(config, tuple(tasks), names, given)
     rng = np.random.default_rng([config.seed, 1])
@@ -244,11 +245,7 @@ def load_state(document: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any
         tuple(document["names"]),
         arrays["inputs"],
         arrays["vectors"],
-        {
-            name.removeprefix("weights."): value
-            for name, value in arrays.items()
-            if name.startswith("weights.")
-        },
+        {name.removeprefix("weights."): value for name, value in arrays.items() if name.startswith("weights.")},
         moments,
         **document["counters"],
     )

@@ -145,8 +145,6 @@ def effect_bases(actions: IntArray, sizes: tuple[int, ...]) -> tuple[FloatArray,
         q, _ = np.linalg.qr(np.concatenate([np.ones((size, 1)), np.eye(size)[:, : size - 1]], axis=1))
         contrasts.append(q[actions[:, p], 1:])
     main = np.concatenate(contrasts, axis=1)
-    pair = [
-        (a[:, :, None] * b[:, None, :]).reshape(len(actions), -1) for a, b in itertools.combinations(contrasts, 2)
-    ]
+    pair = [(a[:, :, None] * b[:, None, :]).reshape(len(actions), -1) for a, b in itertools.combinations(contrasts, 2)]
     pairs = np.concatenate(pair, axis=1) if pair else np.zeros((len(actions), 0))
     return main / np.linalg.norm(main, axis=0), pairs / np.maximum(np.linalg.norm(pairs, axis=0), 1e-12)

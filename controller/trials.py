@@ -70,9 +70,7 @@ class Evaluations:
         fresh: list[Action] = []
         for trial, reward in zip(trials, rewards, strict=True):
             if trial.task not in rows:
-                raise ValueError(
-                    f"unknown task {trial.task!r}; this controller knows {', '.join(self.tasks)}"
-                )
+                raise ValueError(f"unknown task {trial.task!r}; this controller knows {', '.join(self.tasks)}")
             check_action(self.space, trial.action)
             if not np.isfinite(reward):
                 raise ValueError(f"reward of {trial.task} at {trial.action} is {reward}; it must be finite")
@@ -84,9 +82,7 @@ class Evaluations:
         for trial, reward in zip(trials, rewards, strict=True):
             table[rows[trial.task], columns[trial.action]] = reward
         actions = (
-            np.concatenate([self.actions, np.array(fresh, np.int64).reshape(len(fresh), -1)])
-            if fresh
-            else self.actions
+            np.concatenate([self.actions, np.array(fresh, np.int64).reshape(len(fresh), -1)]) if fresh else self.actions
         )
         return Evaluations(self.tasks, self.space, actions, table)
 
@@ -94,7 +90,5 @@ class Evaluations:
 def check_action(space: ActionSpace, action: Action) -> None:
     """Raises ValueError unless `action` is one level index of every parameter of `space`."""
     sizes = space.sizes
-    if len(action) != len(sizes) or any(
-        not 0 <= level < size for level, size in zip(action, sizes, strict=False)
-    ):
+    if len(action) != len(sizes) or any(not 0 <= level < size for level, size in zip(action, sizes, strict=False)):
         raise ValueError(f"action {action} is outside the space with level counts {sizes}")
