@@ -46,6 +46,7 @@ _SETTINGS = {
     "distributed.admin.log-length": 1000,
 }
 _WORKERS_REFRESH_S = 2.0
+_FIRST_WORKER_S = 30
 _ADDRESSES = ("tcp://", "tls://")
 
 
@@ -65,8 +66,10 @@ class TlsFiles:
 class DaskCluster:
     """Jobs on the workers of a Dask client (see `pipelines.flow.Cluster`)."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, planned: tuple[int, int] = (1, 0)) -> None:
+        """`planned`: cores and GPUs of a worker, as long as there is none yet."""
         self._client = client
+        self._planned = planned
         self._run = uuid.uuid4().hex
         self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         self._messages: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
@@ -87,11 +90,11 @@ class DaskCluster:
 
     @property
     def cores_per_job(self) -> int:
-        return max((cores for cores, _ in self._look()), default=1)
+        return max((cores for cores, _ in self._look()), default=self._planned[0])
 
     @property
     def gpus_per_job(self) -> int:
-        return max((gpus for _, gpus in self._look()), default=0)
+        return max((gpus for _, gpus in self._look()), default=self._planned[1])
 
     @property
     def workers(self) -> int:
@@ -189,6 +192,7 @@ def open_cluster(
     """
     with ExitStack() as stack:
         stack.enter_context(dask.config.set(_SETTINGS))
+        planned = (1, 0)
         # a lost worker is reported by us, once, with the job that it ran
         for name in ("distributed", "tornado", "dask_jobqueue"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -197,7 +201,9 @@ def open_cluster(
         elif spec in BATCH_SYSTEMS:
             if scratch is None:
                 raise ValueError(f"cluster {spec!r} needs a directory that this machine and the nodes share")
-            client = stack.enter_context(_batch(spec, batch or BatchConfig(), scratch))
+            batch = batch or BatchConfig()
+            planned = (batch.cores, batch.gpus)
+            client = stack.enter_context(_batch(spec, batch, scratch))
         elif spec.startswith(_ADDRESSES):
             client = stack.enter_context(_existing(spec, tls))
         else:
@@ -205,7 +211,7 @@ def open_cluster(
             raise ValueError(f"cluster {spec!r}; allowed: {names}")
         if report is not None:
             stack.enter_context(_performance_report(client, report))
-        cluster = DaskCluster(client)
+        cluster = DaskCluster(client, planned)
         try:
             yield cluster
         finally:
@@ -248,15 +254,12 @@ def _batch(system: str, config: BatchConfig, scratch: Path) -> Iterator[Any]:
     classes = {name.removesuffix("Cluster").lower(): name for name in dir(dask_jobqueue) if name.endswith("Cluster")}
     logs, secrets = scratch / "workers", scratch / ".tls"
     logs.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(secrets, ignore_errors=True)  # of a run that was killed: worth nothing any more
-    secrets.mkdir(mode=0o700)
     options = {
         "cores": config.cores,
         "processes": 1,
         "memory": config.memory,
         "interface": config.interface,
-        "security": cast("Any", Security).temporary(),
-        "shared_temp_directory": str(secrets),
+        "security": _temporary_credentials(secrets),
         "log_directory": str(logs),
         "death_timeout": 120,
         "job_extra_directives": [*_gpu_directives(system, config.gpus), *config.directives],
@@ -283,6 +286,20 @@ def _batch(system: str, config: BatchConfig, scratch: Path) -> Iterator[Any]:
         shutil.rmtree(secrets, ignore_errors=True)
 
 
+def _temporary_credentials(folder: Path) -> Any:
+    """Keys for one run, as files that only this user can read; they are worth nothing after it."""
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+    folder.mkdir(mode=0o700)
+    made = cast("Any", Security).temporary()
+    texts = {"ca": made.tls_ca_file, "cert": made.tls_worker_cert, "key": made.tls_worker_key}
+    for name, text in texts.items():
+        with os.fdopen(os.open(folder / f"{name}.pem", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text)
+    roles = ("client", "scheduler", "worker")
+    pairs = {f"tls_{role}_{name}": str(folder / f"{name}.pem") for role in roles for name in ("cert", "key")}
+    return cast("Any", Security)(require_encryption=True, tls_ca_file=str(folder / "ca.pem"), **pairs)
+
+
 def _gpu_directives(system: str, gpus: int) -> list[str]:
     if not gpus:
         return []
@@ -305,15 +322,19 @@ def _accounting(system: str, config: BatchConfig) -> dict[str, Any]:
 
 @contextmanager
 def _existing(address: str, tls: TlsFiles | None) -> Iterator[Any]:
-    security, make_security = None, cast("Any", Security)
+    security = None
     if address.startswith("tls://"):
         if tls is None:
             raise ValueError(f"{address} needs credentials: CA, certificate and key files")
         files = {"tls_ca_file": str(tls.ca), "tls_client_cert": str(tls.cert), "tls_client_key": str(tls.key)}
-        security = make_security(require_encryption=True, **files)
+        security = cast("Any", Security)(require_encryption=True, **files)
     with _client(address, timeout="30s", security=security) as client:
+        try:
+            client.wait_for_workers(1, timeout=_FIRST_WORKER_S)
+        except TimeoutError:
+            raise OSError(f"{address} has had no worker for {_FIRST_WORKER_S} s") from None
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
-        if workers and not any(_CORE in worker["resources"] for worker in workers):
+        if not any(_CORE in worker["resources"] for worker in workers):
             raise ValueError(f"the workers of {address} offer no cores; start them with --resources {_CORE}=N")
         yield client
 

@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# A real SLURM on this machine, for the tests marked slurm. Needs root and Debian's packages slurm-wlm and munge.
+#
+#   tests/pipelines/slurm.sh start DIR    daemons with their state, logs and slurm.conf under DIR
+#   tests/pipelines/slurm.sh stop DIR     end them
+#
+# Clients find it through SLURM_CONF=DIR/slurm.conf. Partitions: `normal`, and `urgent`, whose jobs pre-empt and
+# requeue those of `normal`.
+set -euo pipefail
+action=$1 dir=$(realpath -m "$2")
+
+stop() {
+    for name in slurmd slurmctld munged; do
+        if [ -f "$dir/$name.pid" ]; then
+            kill "$(cat "$dir/$name.pid")" 2>/dev/null || true
+            rm -f "$dir/$name.pid"
+        fi
+    done
+}
+
+if [ "$action" = stop ]; then stop; exit; fi
+
+mkdir -p "$dir"/{state,spool,munge}
+chmod 755 "$dir"
+dd if=/dev/urandom of="$dir/munge/key" bs=128 count=1 2>/dev/null
+chown -R munge: "$dir/munge"
+chmod 700 "$dir/munge"
+chmod 400 "$dir/munge/key"
+# munged insists that everybody may enter its socket's directory and that nobody else may write its log's
+socket_dir=$(mktemp -d /tmp/simpath-munge.XXXXXX)
+chown munge: "$socket_dir"
+chmod 755 "$socket_dir"
+setpriv --reuid=munge --regid=munge --clear-groups munged --foreground \
+    --key-file="$dir/munge/key" --socket="$socket_dir/socket" --pid-file="$dir/munge/pid" \
+    --log-file="$dir/munge/log" --seed-file="$dir/munge/seed" >"$dir/munged.out" 2>&1 &
+echo $! >"$dir/munged.pid"
+for _ in $(seq 100); do [ -S "$socket_dir/socket" ] && break; sleep 0.1; done
+
+host=$(hostname -s)
+cat >"$dir/slurm.conf" <<CONF
+ClusterName=simpath
+SlurmctldHost=$host(127.0.0.1)
+SlurmUser=root
+SlurmdUser=root
+SlurmctldPort=${SLURMCTLD_PORT:-16817}
+SlurmdPort=${SLURMD_PORT:-16818}
+AuthType=auth/munge
+AuthInfo=socket=$socket_dir/socket
+CredType=cred/munge
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+JobRequeue=1
+KillWait=20
+MinJobAge=600
+ReturnToService=2
+SlurmctldTimeout=300
+SlurmdTimeout=300
+SchedulerParameters=sched_interval=2,bf_interval=2
+StateSaveLocation=$dir/state
+SlurmdSpoolDir=$dir/spool
+SlurmctldPidFile=$dir/slurmctld.daemon
+SlurmdPidFile=$dir/slurmd.daemon
+SlurmctldLogFile=$dir/slurmctld.log
+SlurmdLogFile=$dir/slurmd.log
+NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$(($(getconf _PHYS_PAGES) * $(getconf PAGE_SIZE) / 1048576 - 512)) State=UNKNOWN
+PartitionName=normal Nodes=ALL Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime=0 MaxTime=INFINITE State=UP
+PartitionName=urgent Nodes=ALL PriorityTier=10 PreemptMode=OFF MaxTime=INFINITE State=UP
+CONF
+export SLURM_CONF=$dir/slurm.conf
+slurmctld -D >"$dir/slurmctld.out" 2>&1 &
+echo $! >"$dir/slurmctld.pid"
+slurmd -D -N "$host" >"$dir/slurmd.out" 2>&1 &
+echo $! >"$dir/slurmd.pid"
+for _ in $(seq 150); do
+    if sinfo -h -o %t 2>/dev/null | grep -q idle; then exit 0; fi
+    sleep 0.2
+done
+echo "SLURM did not come up; logs are in $dir" >&2
+tail -n 5 "$dir"/*.out "$dir"/*.log >&2 || true
+stop
+exit 1
