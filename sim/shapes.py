@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.families.recipe import Recipe
-from sim.families.table import HANDMADE
+from sim.families.table import handmade
 from sim.geometry import Parts, Solid, join
 from sim.outlines import Array
 
@@ -39,8 +39,9 @@ class Mesh:
 @cache
 def recipes() -> dict[str, Recipe]:
     """Every class by name, in the catalogue's order."""
-    table = {recipe.name: recipe for recipe in HANDMADE}
-    assert len(table) == len(HANDMADE), "two classes have one name"
+    ordered = handmade()
+    table = {recipe.name: recipe for recipe in ordered}
+    assert len(table) == len(ordered), "two classes have one name"
     return table
 
 

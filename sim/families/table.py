@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+import itertools
+
 from sim.families.animals import ANIMALS
 from sim.families.buildings import BUILDINGS
 from sim.families.food import FOOD
 from sim.families.furniture import FURNITURE
+from sim.families.household import HOUSEHOLD
 from sim.families.instruments import INSTRUMENTS
 from sim.families.plants import PLANTS
+from sim.families.play import PLAY
 from sim.families.recipe import Recipe
 from sim.families.tools import TOOLS
 from sim.families.vehicles import VEHICLES
 from sim.families.vessels import VESSELS
+from sim.families.worn import WORN
 
-HANDMADE: tuple[Recipe, ...] = (
-    FURNITURE + VESSELS + VEHICLES + ANIMALS + PLANTS + TOOLS + INSTRUMENTS + BUILDINGS + FOOD
-)
+FAMILIES = (
+    FURNITURE, VESSELS, VEHICLES, ANIMALS, PLANTS, TOOLS, INSTRUMENTS, BUILDINGS, FOOD, WORN, HOUSEHOLD, PLAY,
+)  # fmt: skip
+
+# A small catalogue takes the first n classes: these differ from each other as much as everyday things can.
+FIRST = (
+    "chair", "mug", "car", "fish", "broadleaf_tree", "airplane", "guitar", "house", "hammer", "scissors", "bicycle",
+    "mushroom", "umbrella", "cactus", "sailboat", "key", "dog", "banana", "ladder", "desk_lamp", "teapot", "butterfly",
+    "hat", "table",
+)  # fmt: skip
+
+
+def handmade() -> tuple[Recipe, ...]:
+    """The first classes, then one of each family in turn."""
+    every = {recipe.name: recipe for family in FAMILIES for recipe in family}
+    turns = [recipe.name for row in itertools.zip_longest(*FAMILIES) for recipe in row if recipe is not None]
+    order = [*FIRST, *(name for name in turns if name not in FIRST)]
+    return tuple(every[name] for name in order)
