@@ -37,14 +37,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from controller.policy import (
-    action_log_probabilities,
-    adam_step,
-    backward,
-    forward,
-    log_probabilities,
-    sgd_step,
+from controller.learning import (
+    as_action,
+    exploration_at,
+    self_critical_plan,
+    self_critical_update,
+    table_updates,
+    task_log_probabilities,
 )
+from controller.policy import action_log_probabilities, log_probabilities
 from controller.proposal import next_settings
 from controller.state import (
     ReinforceConfig,
@@ -55,13 +56,7 @@ from controller.state import (
     task2sim_preset,
 )
 from controller.trials import Action, FloatArray, IntArray, Trial
-from controller.updates import (
-    explored,
-    greedy_actions,
-    sample_actions,
-    self_critical_gradient,
-    table_gradient,
-)
+from controller.updates import explored, greedy_actions, sample_actions
 from sim.params import all_off, all_on
 
 __all__ = [
@@ -103,19 +98,18 @@ def ask(state: ReinforceState) -> tuple[Trial, ...]:
     rng = np.random.default_rng([state.config.seed, 2, state.tells])
     if state.config.budget is None:
         likely = explored(task_log_probabilities(state), exploration_at(state.config, state.epoch), space.sizes)
-        actions = sample_actions(rng, likely, space.sizes)
+        if state.settings is None:
+            actions = sample_actions(rng, likely, space.sizes)
+        else:
+            actions = state.settings[sample_rows(rng, action_chances(np.log(likely), state.settings, space.sizes))]
         return tuple(Trial(task, as_action(action)) for task, action in zip(tasks, actions, strict=True))
     known = state.evaluations
     missing = np.argwhere(np.isnan(known.rewards).T)
     if len(missing):
         return tuple(Trial(tasks[row], known.action(column)) for column, row in missing)
     if budget_spent(state):
-        chances = evaluated_probabilities(state)
-        draws = rng.random(len(tasks))
-        picks = [int((draw >= np.cumsum(row)).sum()) for draw, row in zip(draws, chances, strict=True)]
-        return tuple(
-            Trial(task, known.action(min(pick, known.distinct - 1))) for task, pick in zip(tasks, picks, strict=True)
-        )
+        picks = sample_rows(rng, evaluated_probabilities(state))
+        return tuple(Trial(task, known.action(pick)) for task, pick in zip(tasks, picks, strict=True))
     assert state.config.budget is not None
     count = min(state.config.in_flight, state.config.budget - known.distinct)
     return tuple(Trial(task, setting) for setting in new_settings(state, rng, count) for task in tasks)
@@ -178,8 +172,10 @@ def chosen(state: ReinforceState, task: str) -> Action:
 
 
 def most_probable(state: ReinforceState, task: str) -> Action:
-    """The most probable level of every parameter, evaluated or not; for any task with a vector."""
+    """The most probable setting, evaluated or not; for any task with a vector."""
     log_probs = log_probabilities(state.weights, state.inputs[[task_row(state, task)]], state.space.sizes)
+    if state.settings is not None:
+        return as_action(state.settings[action_chances(log_probs, state.settings, state.space.sizes)[0].argmax()])
     return as_action(greedy_actions(log_probs, state.space.sizes)[0])
 
 
@@ -205,140 +201,32 @@ def budget_spent(state: ReinforceState) -> bool:
     return budget is not None and state.evaluations.distinct >= min(budget, math.prod(state.space.sizes))
 
 
-def exploration_at(config: ReinforceConfig, epoch: int) -> float:
-    """0.4 in epochs 0-4, 0.2 in 5-9, 0.1333 in 10-14 with the original's values."""
-    return config.exploration / math.ceil((epoch + 1) / config.exploration_every)
-
-
-def entropy_weights(config: ReinforceConfig, epoch: int, count: int) -> FloatArray:
-    """Weight of the entropy term in each of a tell's updates, falling geometrically: first keep open, then decide.
-
-    Over all rounds without a budget; with one, within every tell, since the next setting changes what is best.
-    """
-    if config.budget is not None:
-        return np.geomspace(config.entropy, config.final_entropy_live, count)
-    done = min(epoch / config.rounds, 1.0)
-    return np.full(count, config.entropy * (config.final_entropy / config.entropy) ** done)
-
-
-def learning_rate_at(config: ReinforceConfig, epoch: int) -> float:
-    """Linear warm-up from 1e-6 over `warmup_epochs`, a tenth from `drop_epoch` (self_critical rule)."""
-    if epoch < config.warmup_epochs:
-        return 1e-6 + (config.learning_rate - 1e-6) * epoch / config.warmup_epochs
-    return config.learning_rate * (0.1 if epoch >= config.drop_epoch else 1.0)
-
-
 def task_row(state: ReinforceState, task: str) -> int:
     if task not in state.names:
         raise ValueError(f"unknown task {task!r}; this controller knows {', '.join(state.names)}")
     return state.names.index(task)
 
 
-def as_action(row: IntArray) -> Action:
-    return tuple(int(level) for level in row)
-
-
-def task_log_probabilities(state: ReinforceState) -> FloatArray:
-    """log P(level) for the training tasks: (T, sum(sizes))."""
-    return log_probabilities(state.weights, state.inputs[: len(state.tasks)], state.space.sizes)
-
-
 def evaluated_probabilities(state: ReinforceState) -> FloatArray:
     """The policy renormalised over the settings evaluated for each training task: (T, n), 0 where unknown."""
     known = state.evaluations
-    score = action_log_probabilities(task_log_probabilities(state), known.actions, state.space.sizes)
-    score = np.where(np.isfinite(known.rewards), score, -np.inf)
+    return action_chances(task_log_probabilities(state), known.actions, state.space.sizes, known.rewards)
+
+
+def action_chances(
+    log_probs: FloatArray, actions: IntArray, sizes: tuple[int, ...], rewards: FloatArray | None = None
+) -> FloatArray:
+    """Factorised probabilities renormalised over `actions` (n, P): (B, n); 0 where `rewards` (B, n) is NaN."""
+    score = action_log_probabilities(log_probs, actions, sizes)
+    if rewards is not None:
+        score = np.where(np.isfinite(rewards), score, -np.inf)
     weight = np.exp(score - score.max(axis=1, keepdims=True))
     out: FloatArray = weight / weight.sum(axis=1, keepdims=True)
     return out
 
 
-def table_updates(state: ReinforceState, count: int) -> ReinforceState:
-    """`count` AdamW steps on the expected reward over everything known, rewards normalised per task."""
-    config, known, sizes = state.config, state.evaluations, state.space.sizes
-    rewards = known.rewards - np.nanmean(known.rewards, axis=1, keepdims=True)
-    spread = np.sqrt(np.nanmean(rewards**2, axis=1, keepdims=True))
-    rewards = rewards / np.where(spread > 1e-12, spread, 1.0)
-    x = state.inputs[: len(state.tasks)]
-    weights, first, second = state.weights, state.moments["first"], state.moments["second"]
-    for step, entropy in enumerate(entropy_weights(config, state.epoch, count), start=state.updates + 1):
-        log_probs, cache = forward(weights, x, sizes)
-        gradient = table_gradient(
-            log_probs,
-            known.actions,
-            rewards,
-            sizes,
-            entropy=float(entropy),
-            cross_task_credit=config.compat_cross_task_credit,
-        )
-        gradients = backward(weights, cache, log_probs, gradient, sizes)
-        weights, first, second = adam_step(
-            weights,
-            gradients,
-            first,
-            second,
-            step=step,
-            learning_rate=config.learning_rate,
-            decay=config.weight_decay,
-        )
-    return dataclasses.replace(
-        state, weights=weights, moments={"first": first, "second": second}, updates=state.updates + count
-    )
-
-
-def self_critical_plan(state: ReinforceState) -> tuple[IntArray, IntArray, IntArray]:
-    """Task rows of the next update (B,), the actions to learn from (B, P) and the arg-max actions (B, P)."""
-    config, sizes = state.config, state.space.sizes
-    order = np.random.default_rng([config.seed, 3, state.epoch]).permutation(len(state.tasks))
-    rows = order[state.batch * config.batch_tasks : (state.batch + 1) * config.batch_tasks]
-    log_probs = log_probabilities(state.weights, state.inputs[rows], sizes)
-    if state.repeat:
-        best = np.nanargmax(state.evaluations.rewards[rows], axis=1)
-        actions = state.evaluations.actions[best]
-    else:
-        rng = np.random.default_rng([config.seed, 2, state.updates])
-        actions = sample_actions(rng, explored(log_probs, exploration_at(config, state.epoch), sizes), sizes)
-    return rows, actions, greedy_actions(log_probs, sizes)
-
-
-def self_critical_update(state: ReinforceState) -> ReinforceState:
-    config, known, sizes = state.config, state.evaluations, state.space.sizes
-    rows, actions, greedy = self_critical_plan(state)
-    columns = known.positions()
-    pairs = [(columns.get(as_action(a)), columns.get(as_action(g))) for a, g in zip(actions, greedy, strict=True)]
-    if any(column is None for pair in pairs for column in pair):
-        return state
-    value = np.array([[known.rewards[row, column] for column in pair] for row, pair in zip(rows, pairs, strict=True)])
-    if np.isnan(value).any():
-        return state
-    log_probs, cache = forward(state.weights, state.inputs[rows], sizes)
-    gradient = self_critical_gradient(
-        log_probs,
-        actions,
-        value[:, 0] - value[:, 1],
-        sizes,
-        exploration=0.0 if state.repeat else exploration_at(config, state.epoch),
-        cross_task_credit=config.compat_cross_task_credit,
-    )
-    weights, momentum = sgd_step(
-        state.weights,
-        backward(state.weights, cache, log_probs, gradient, sizes),
-        state.moments["first"],
-        learning_rate=learning_rate_at(config, state.epoch),
-        decay=config.weight_decay,
-        beta=config.momentum,
-    )
-    repeat, batch, epoch = state.repeat + 1, state.batch, state.epoch
-    if repeat > (config.imitation_steps if epoch >= config.imitation_from else 0):
-        repeat, batch = 0, batch + 1
-    if batch * config.batch_tasks >= len(state.tasks):
-        batch, epoch = 0, epoch + 1
-    return dataclasses.replace(
-        state,
-        weights=weights,
-        moments={"first": momentum},
-        updates=state.updates + 1,
-        repeat=repeat,
-        batch=batch,
-        epoch=epoch,
-    )
+def sample_rows(rng: np.random.Generator, chances: FloatArray) -> list[int]:
+    """One column per row of `chances` (B, n)."""
+    draws = rng.random(len(chances))
+    cumulative = np.cumsum(chances, axis=1)
+    return [int((draw * row[-1] >= row[:-1]).sum()) for draw, row in zip(draws, cumulative, strict=True)]

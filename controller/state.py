@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from controller.effects import centred_vectors
 from controller.policy import Weights, init_weights, span_of
-from controller.trials import Evaluations, FloatArray
+from controller.trials import Evaluations, FloatArray, IntArray
 from sim.params import TASK2SIM_SPACE, ActionSpace
 
 STATE_VERSION = 1
@@ -109,6 +109,7 @@ class ReinforceState:
     vectors: FloatArray  # (T, d) centred coordinates of the training tasks for the proposal, d = 0 without vectors
     weights: Weights
     moments: dict[str, Weights]
+    settings: IntArray | None = None  # (C, P) the only settings that can be evaluated; None: all of the space
     tells: int = 0
     updates: int = 0
     epoch: int = 0
@@ -131,6 +132,7 @@ def controller_start(
     tasks: Sequence[str],
     vectors: Mapping[str, npt.NDArray[Any]] | None = None,
     space: ActionSpace = TASK2SIM_SPACE,
+    settings: IntArray | None = None,
 ) -> ReinforceState:
     """A fresh controller for `tasks`.
 
@@ -142,11 +144,15 @@ def controller_start(
             identity. Names beyond `tasks` are tasks to be asked about later by `most_probable` and
             `probabilities`.
         space: parameters and levels, any number of either.
+        settings: (C, P) the only settings that can be evaluated (a recorded table that is no full factorial); needs
+            the table rule without a budget.
 
     Raises:
         ValueError: no task, a repeated task, vectors of unequal length, a vector that is zero or not finite.
     """
     evaluations = Evaluations.empty(tasks, space)
+    if settings is not None and (config.rule != "table" or config.budget is not None):
+        raise ValueError("a list of settings needs the table rule without a budget")
     given = {name: unit_vector(name, vector) for name, vector in (vectors or {}).items()}
     if len({len(vector) for vector in given.values()}) > 1:
         raise ValueError("task vectors differ in length: " + ", ".join(f"{n} {len(v)}" for n, v in given.items()))
@@ -159,7 +165,7 @@ def controller_start(
         weights = init_weights(rng, inputs.shape[1], config.hidden, space.sizes)
     zero = {name: np.zeros_like(weight) for name, weight in weights.items()}
     moments = {"first": zero} if config.rule == "self_critical" else {"first": zero, "second": zero}
-    return ReinforceState(config, evaluations, names, inputs, centred, weights, moments)
+    return ReinforceState(config, evaluations, names, inputs, centred, weights, moments, settings)
 
 
 def unit_vector(name: str, vector: npt.NDArray[Any]) -> FloatArray:
@@ -209,6 +215,8 @@ def dump_state(state: ReinforceState) -> tuple[dict[str, Any], dict[str, npt.NDA
         "inputs": state.inputs,
         "vectors": state.vectors,
     }
+    if state.settings is not None:
+        arrays["settings"] = state.settings
     arrays |= {f"weights.{name}": value for name, value in state.weights.items()}
     for moment, values in state.moments.items():
         arrays |= {f"moments.{moment}.{name}": value for name, value in values.items()}
@@ -247,5 +255,6 @@ def load_state(document: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any
         arrays["vectors"],
         {name.removeprefix("weights."): value for name, value in arrays.items() if name.startswith("weights.")},
         moments,
+        arrays.get("settings"),
         **document["counters"],
     )
