@@ -1,0 +1,118 @@
+"""The experiment's loop on stages whose outcome is known: what it asks, chooses, compares, and what it does twice."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from controller.reinforce import ReinforceConfig
+from pipelines.artifact import Store
+from pipelines.experiment import Experiment, ExperimentConfig, ExperimentTask
+from pipelines.flow import Flow, InProcess, StageFailed
+from pipelines.presets import DEMO, SMALL, tasks_under
+from pipelines.results import ALL_ON, CHOSEN, RANDOM, RANDOM_WEIGHTS
+from pipelines.stages import Stage, fixed
+
+TASKS = (ExperimentTask("a", "a"), ExperimentTask("b", "b"))
+CONFIG = dataclasses.replace(SMALL, controller=ReinforceConfig(budget=8), uniform_settings=2, final_seeds=2)
+
+
+@pytest.fixture
+def fakes(trivial: ModuleType) -> ModuleType:
+    return importlib.import_module("fake_stages")
+
+
+@pytest.fixture
+def flow(tmp_path: Path, fakes: ModuleType) -> Iterator[Flow]:
+    with InProcess() as cluster, Flow(Store(tmp_path), cluster, run="test", stages=fakes.STAGES) as flow:
+        yield flow
+
+
+def test_the_search_spends_its_budget_on_distinct_settings_and_scores_each_on_every_task(flow: Flow) -> None:
+    found = Experiment(CONFIG, TASKS, flow).search()
+    assert len(found.settings) == 8
+    assert len({setting.action for setting in found.settings}) == 8
+    assert [setting.origin for setting in found.settings] == ["all_off", "all_on", *["uniform"] * 2, *["asked"] * 4]
+    assert set(found.rewards) == {(task.name, setting.id) for task in TASKS for setting in found.settings}
+
+
+def test_each_task_gets_the_background_that_it_likes(flow: Flow) -> None:
+    experiment = Experiment(CONFIG, TASKS, flow)
+    found = experiment.search()
+    by_id = {setting.id: setting for setting in found.settings}
+    assert experiment.params(by_id[found.chosen["a"]]).background == "random"
+    assert experiment.params(by_id[found.chosen["b"]]).background == "fixed"
+    assert found.probabilities["a"]["background"]["random"] > 0.5 > found.probabilities["b"]["background"]["random"]
+
+
+def test_equal_choices_render_and_train_once(flow: Flow) -> None:
+    experiment = Experiment(CONFIG, TASKS, flow)
+    found = experiment.search()
+    trained = [outcome for outcome in flow.outcomes if "pretrain" in str(flow.store.load(outcome.digest).stage)]
+    assert len(trained) == len(found.settings)
+
+
+def test_a_second_search_on_the_same_store_computes_nothing_and_finds_the_same(
+    tmp_path: Path, flow: Flow, fakes: ModuleType
+) -> None:
+    first = Experiment(CONFIG, TASKS, flow).search()
+    with InProcess() as cluster, Flow(Store(tmp_path), cluster, run="again", stages=fakes.STAGES) as again:
+        assert Experiment(CONFIG, TASKS, again).search() == first
+        assert again.outcomes == []
+
+
+def test_the_table_has_all_methods_and_their_rows_the_seeds_that_were_asked_for(flow: Flow) -> None:
+    experiment = Experiment(CONFIG, TASKS, flow)
+    found = experiment.search()
+    table, picks = experiment.transfer(found)
+    assert set(table) == {(t, m) for t in ("a", "b") for m in (RANDOM_WEIGHTS, RANDOM, ALL_ON, CHOSEN)}
+    assert table["a", CHOSEN].correct.shape == (2, 40) and table["a", RANDOM].correct.shape == (2, 40)
+    assert [float(np.mean(table["a", m].correct)) for m in (RANDOM_WEIGHTS, ALL_ON, CHOSEN)] == [0.25, 0.75, 0.75]
+    assert [float(np.mean(table["b", m].correct)) for m in (RANDOM_WEIGHTS, ALL_ON, CHOSEN)] == [0.25, 0.5, 0.75]
+    assert set(picks) == {(setting, task) for setting in set(found.chosen.values()) for task in ("a", "b")}
+
+
+def test_no_test_split_is_read_before_the_choice_is_made(flow: Flow) -> None:
+    Experiment(CONFIG, TASKS, flow).search()
+    stages = {flow.store.load(outcome.digest).stage for outcome in flow.outcomes}
+    assert "reward" in stages and "final" not in stages
+
+
+def test_a_failing_stage_is_named(tmp_path: Path, fakes: ModuleType) -> None:
+    stages = {**fakes.STAGES, "pretrain": Stage("fake_stages:absent", fixed("1"), "python")}
+    with InProcess() as cluster, Flow(Store(tmp_path), cluster, run="test", stages=stages) as flow:
+        with pytest.raises(StageFailed, match=r"pretrain .*fake_stages:absent"):
+            Experiment(CONFIG, TASKS, flow).search()
+        assert flow.missing()
+
+
+def test_a_budget_without_room_for_what_is_always_evaluated_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"budget is 3; allowed: at least uniform_settings \(2\) and two"):
+        dataclasses.replace(CONFIG, controller=ReinforceConfig(budget=3))
+
+
+def test_two_tasks_of_one_name_are_refused(flow: Flow) -> None:
+    with pytest.raises(ValueError, match="same name"):
+        Experiment(CONFIG, (*TASKS, TASKS[0]), flow)
+
+
+def test_the_demo_renders_five_settings_of_480_images() -> None:
+    assert isinstance(DEMO, ExperimentConfig)
+    assert (DEMO.controller.budget, DEMO.num_images, DEMO.uniform_settings) == (5, 480, 0)
+
+
+def test_tasks_are_the_folders_by_name(tmp_path: Path) -> None:
+    for name in ("b", "a", ".hidden"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "README.md").write_text("not a task")
+    assert [task.name for task in tasks_under(tmp_path)] == ["a", "b"]
+    with pytest.raises(FileNotFoundError, match="no folder inside"):
+        tasks_under(tmp_path / "a")
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        tasks_under(tmp_path / "absent")
