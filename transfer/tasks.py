@@ -1,37 +1,77 @@
-"""Downstream tasks by name: `load_task` turns a name or a path into a `Task`."""
+"""Downstream tasks by name: `load_task` turns a name or a path into a `Task`.
+
+Names are the 20 of `TASKS` (spelt exactly so), whose files lie under ROOT/NAME, and `digits`. Anything else is a path:
+a labelled image folder, a CSV list, or WebDataset shards.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from transfer.catalogue import TASKS, TaskRow, task_row
 from transfer.data import ArraySource, Task, image_set, read_image_folder, split_task
+from transfer.fetch import Verification, download_task, verify_task
+from transfer.layouts import Request
+from transfer.lists import read_csv_task, read_shard_task
+from transfer.readers import READERS
+
+__all__ = ["TASKS", "TaskRow", "Verification", "download_task", "list_tasks", "load_task", "verify_task"]
 
 
 def load_task(
-    name_or_folder: str | Path, *, root: str | Path | None = None, seed: int = 0, split: str = "published"
+    name_or_folder: str | Path,
+    *,
+    root: str | Path | None = None,
+    seed: int = 0,
+    split: str = "published",
+    variant: str = "",
 ) -> Task:
     """The task of this exact name, else of this path.
 
     Args:
-        name_or_folder: `digits` (1,797 real handwritten digits, inside scikit-learn) or a labelled image
-            folder.
+        name_or_folder: a name of TASKS, `digits` (1,797 real handwritten digits, inside scikit-learn), a labelled
+            image folder, a `.csv` list, a `.tar` or a folder of WebDataset shards.
         root: where the files of the named sets lie, each under root/NAME.
         seed: of the split, where a task brings none.
+        split: `published`, or `grouped`: nothing that belongs together (leaf, lesion, patient) is torn apart.
+        variant: a version of a named set (Flowers102: 1020, 2040; Kaokore: 1.0, 1.1, 1.2; DTD: fold 1 to 10).
 
     Raises:
-        FileNotFoundError: neither a known name nor an existing path.
-        ValueError: what is found there is no task (one class, no image, ...).
+        FileNotFoundError: neither a known name nor an existing path, or a named set's files are missing.
+        ValueError: what is found there is no task (one class, no image, ...); no groups are known for `grouped`.
     """
-    if str(name_or_folder) == "digits":
-        return load_digits(seed=seed)
-    folder = Path(name_or_folder)
-    if not folder.exists() and root is not None and (Path(root) / folder).exists():
-        folder = Path(root) / folder
-    if not folder.exists():
-        raise FileNotFoundError(f"no task named {name_or_folder} and no such folder; known names: digits")
-    return read_image_folder(folder, seed=seed)
+    if split not in ("published", "grouped"):
+        raise ValueError(f"split {split}; allowed: published, grouped")
+    row = task_row(str(name_or_folder))
+    if row is not None and root is not None:
+        folder = Path(root) / row.name
+        if not folder.is_dir():
+            raise FileNotFoundError(f"task {row.name}: {folder} is missing; to get it: {row.steps}")
+        return READERS[row.name](Request(row, folder, split, seed, variant))
+    path = Path(name_or_folder)
+    if not path.exists() and root is not None and (Path(root) / path).exists():
+        path = Path(root) / path
+    if str(name_or_folder) != "digits" and not path.exists():
+        if row is not None:
+            raise FileNotFoundError(f"task {row.name}: say where its files lie (--root ROOT, holding {row.name}/)")
+        raise FileNotFoundError(
+            f"no task named {name_or_folder} and no such path; names: digits, {', '.join(r.name for r in TASKS)}"
+        )
+    task = load_digits(seed=seed) if str(name_or_folder) == "digits" else _load_path(path, seed=seed, split=split)
+    if split == "grouped" and task.split != "grouped":
+        raise ValueError(f"task {task.name} has no grouped split: nothing says what belongs together")
+    return task
+
+
+def _load_path(path: Path, *, seed: int, split: str) -> Task:
+    if path.suffix.lower() == ".csv":
+        return read_csv_task(path, seed=seed, split=split)
+    if path.suffix.lower() == ".tar" or (path.is_dir() and next(path.rglob("*.tar"), None) is not None):
+        return read_shard_task(path, seed=seed)
+    return read_image_folder(path, seed=seed)
 
 
 def load_digits(*, seed: int = 0) -> Task:
@@ -42,3 +82,25 @@ def load_digits(*, seed: int = 0) -> Task:
     arrays = np.round(pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)  # published range is 0 to 16
     images = image_set([f"{i:04d}" for i in range(len(arrays))], labels, ArraySource(arrays))
     return split_task("digits", [str(digit) for digit in range(10)], images, seed=seed)
+
+
+def list_tasks() -> list[dict[str, Any]]:
+    """The 20 rows for a table: name, group, seen, train, test, classes, split, public, grouped_by, license, source."""
+    return [
+        {
+            "name": row.name,
+            "group": row.group,
+            "seen": row.seen,
+            "train": row.train,
+            "test": row.test,
+            "classes": row.classes,
+            "split": row.split,
+            "public": row.public,
+            "grouped_by": row.grouped_by,
+            "license": row.license,
+            "source": row.source,
+            "citation": row.citation,
+            "steps": row.steps,
+        }
+        for row in TASKS
+    ]

@@ -25,7 +25,8 @@ def test_probabilities_equal_those_of_scikit_learn(count: int, dims: int, classe
     features, labels = blobs(count + 100, dims, classes)
     train, test = features[:count], features[count:]
     fit = LogisticRegression(train, labels[:count], classes).solve(l2, tolerance=1e-9, max_iterations=500)
-    oracle = Oracle(C=1 / l2, solver="newton-cholesky", tol=1e-8, max_iter=200).fit(train.double().numpy(), labels[:count].numpy())
+    oracle = Oracle(C=1 / l2, solver="newton-cholesky", tol=1e-8, max_iter=200)
+    oracle.fit(train.double().numpy(), labels[:count].numpy())
     expected = oracle.predict_proba(test.double().numpy())
     if classes == 2:
         # scikit-learn fits one vector there: two of half its size cost half as much, so twice the penalty is its equal

@@ -1,0 +1,145 @@
+"""CSV lists and WebDataset shards as tasks."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from transfer.features import FeatureConfig, stream_pixels
+from transfer.tasks import load_task
+
+
+def jpeg(shade: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("L", (10, 8), shade).save(file, "PNG")
+    return file.getvalue()
+
+
+def listed(root: Path, header: str, rows: list[str]) -> Path:
+    for row in rows:
+        path = root / row.split(",")[0]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(jpeg(50))
+    (root / "list.csv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return root / "list.csv"
+
+
+def test_a_list_with_a_split_column(tmp_path: Path) -> None:
+    rows = [f"im/{i}.png,{'犬' if i % 2 else 'кот'},{('train', 'train', 'val', 'test')[i // 2 % 4]}" for i in range(16)]
+    task = load_task(listed(tmp_path, "path,label,split", rows))
+    assert task.classes == ("кот", "犬") and task.name == "list"
+    assert (len(task.train), len(task.test)) == (8, 4) and task.val is not None and len(task.val) == 4
+    assert task.train.read(0).size == (10, 8)
+
+
+def test_a_list_without_one_is_split_and_its_order_does_not_matter(tmp_path: Path) -> None:
+    rows = [f"{i:02d}.png,{'ab'[i % 2]}" for i in range(20)]
+    first = load_task(listed(tmp_path / "one", "File,Class", rows))
+    second = load_task(listed(tmp_path / "two", "File,Class", rows[::-1]))
+    assert (len(first.train), len(first.test)) == (14, 6) and first.digest() == second.digest()
+
+
+def test_groups_of_a_list_are_respected(tmp_path: Path) -> None:
+    rows = [f"{i:02d}.png,{'ab'[i % 2]},p{i // 4}" for i in range(40)]
+    path = listed(tmp_path, "image,label,patient", rows)
+    task = load_task(path, split="grouped")
+    assert task.split == "grouped" and task.train.groups is not None and task.test.groups is not None
+    assert not set(task.train.groups) & set(task.test.groups)
+    assert load_task(path).split == "made"
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "message"),
+    [
+        ("path,kind", ["a.png,x"], "needs a column image and a column label; found path, kind"),
+        ("path,label", ["a.png,x", "b.png,x"], "needs at least two classes"),
+        ("path,label", ["a.png,x", "b.png,"], "line 3: no image or no label"),
+        ("path,label", ["../a.png,x", "b.png,y"], "is not below"),
+        ("path,label,split", ["a.png,x,train", "b.png,y,later"], "'later'; allowed: train, val, test"),
+        ("path,label,split", ["a.png,x,train", "b.png,y,train"], "needs training and test images"),
+        ("path,label", ["a.png,x", "a.png,y"], "stand there twice"),
+    ],
+)
+def test_bad_lists_get_one_clear_line(tmp_path: Path, header: str, rows: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        load_task(listed(tmp_path / "in", header, rows))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_grouped_list_needs_groups(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="needs a column group"):
+        load_task(listed(tmp_path, "path,label", ["a.png,x", "b.png,y"]), split="grouped")
+
+
+def shard(path: Path, samples: list[tuple[str, dict[str, bytes]]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for key, members in samples:
+            for extension, data in members.items():
+                info = tarfile.TarInfo(f"{key}.{extension}")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def samples(count: int, start: int = 0) -> list[tuple[str, dict[str, bytes]]]:
+    return [(f"{i:06d}", {"png": jpeg(10 * (i % 20)), "cls": str(i % 3).encode()}) for i in range(start, start + count)]
+
+
+def test_shards_are_a_task_and_their_pixels_are_the_right_ones(tmp_path: Path) -> None:
+    shard(tmp_path / "s/shard-0.tar", samples(15))
+    shard(tmp_path / "s/shard-1.tar", samples(15, start=15))
+    (tmp_path / "s/_info.json").write_text(json.dumps({"classes": ["x", "y", "z"]}), encoding="utf-8")
+    task = load_task(tmp_path / "s")
+    assert task.classes == ("x", "y", "z") and len(task.train) + len(task.test) == 30
+    for name, label, i in zip(task.train.names, task.train.labels, range(len(task.train)), strict=True):
+        number = int(name.rpartition("/")[2])
+        assert label == number % 3 and task.train.read(i).getpixel((0, 0))[0] == 10 * (number % 20)  # type: ignore[index]
+    batches = list(stream_pixels(task.test, np.arange(len(task.test)), FeatureConfig(8, 8), batch_size=4))
+    assert sum(len(batch.kept) for batch in batches) == len(task.test)
+
+
+def test_shards_named_after_parts_are_those_parts(tmp_path: Path) -> None:
+    shard(tmp_path / "train-000.tar", samples(12))
+    shard(tmp_path / "val/000.tar", samples(3))
+    shard(tmp_path / "test-000.tar", samples(6))
+    task = load_task(tmp_path)
+    assert task.val is not None and (len(task.train), len(task.val), len(task.test)) == (12, 3, 6)
+
+
+def test_labels_in_json_and_other_members(tmp_path: Path) -> None:
+    data = [
+        (f"{i}", {"jpg": jpeg(9), "json": json.dumps({"label": "ab"[i % 2]}).encode(), "pkl": b"never read"})
+        for i in range(8)
+    ]
+    task = load_task(shard(tmp_path / "one.tar", data))
+    assert task.classes == ("a", "b") and len(task.train) + len(task.test) == 8
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.6, 0.9])
+def test_a_truncated_shard_is_refused(tmp_path: Path, keep: float) -> None:
+    path = shard(tmp_path / "one.tar", samples(30))
+    with tarfile.open(path) as tar:
+        end = max(member.offset_data + 512 for member in tar)
+    path.write_bytes(path.read_bytes()[: int(keep * end)])
+    with pytest.raises(ValueError, match="truncated"):
+        load_task(path)
+    whole = shard(tmp_path / "two.tar", samples(30))
+    whole.write_bytes(whole.read_bytes()[:end])  # cut exactly between two members
+    with pytest.raises(ValueError, match="end mark is missing"):
+        load_task(whole)
+
+
+def test_samples_without_labels_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="1 images have neither"):
+        load_task(shard(tmp_path / "a.tar", [*samples(3), ("9", {"png": jpeg(1)})]))
+    with pytest.raises(ValueError, match="is no JSON"):
+        load_task(shard(tmp_path / "b.tar", [("9", {"png": jpeg(1), "json": b"{"})]))
+    with pytest.raises(ValueError, match="no labelled image"):
+        load_task(shard(tmp_path / "c.tar", [("9", {"txt": b"1"})]))

@@ -1,0 +1,133 @@
+"""Unpacking archives from the internet: no member leaves the folder, no bomb fills the disk."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+MAX_BYTES = 200 << 30
+MAX_MEMBERS = 2_000_000
+MAX_RATIO = 200
+"""Unpacked size over archive size; pictures hardly compress, and a bomb's ratio is in the thousands."""
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+
+Member = tuple[str, int, Callable[[], IO[bytes]]]
+
+
+class UnsafeArchive(ValueError):
+    """An archive whose members point outside, or that grows beyond the limits."""
+
+
+def unpack_archive(
+    archive: Path,
+    folder: Path,
+    *,
+    max_bytes: int = MAX_BYTES,
+    max_members: int = MAX_MEMBERS,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> int:
+    """Unpack a zip or tar into `folder`; returns the number of files written.
+
+    Everything is checked before the first byte is written. Links, devices and absolute or `..` paths are refused, as
+    are more than `max_bytes` or `max_members`, or a suspicious ratio. Files appear under a temporary name first, and a
+    member that turns out longer than it declared is cut off with an error. Files that exist with the same size stay.
+
+    Raises:
+        UnsafeArchive: as above.
+        ValueError: neither a zip nor a tar, or a damaged one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as zipped:
+                return _write_members(archive, folder, _zip_members(archive, zipped), max_bytes, max_members, progress)
+        with tarfile.open(archive) as tarred:
+            return _write_members(archive, folder, _tar_members(archive, tarred), max_bytes, max_members, progress)
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+        raise ValueError(f"{archive} is no readable zip or tar ({error})") from error
+
+
+def _zip_members(archive: Path, zipped: zipfile.ZipFile) -> list[Member]:
+    members: list[Member] = []
+    for info in zipped.infolist():
+        if info.is_dir():
+            continue
+        kind = (info.external_attr >> 16) & 0o170000
+        if kind not in (0, 0o100000):
+            raise UnsafeArchive(f"{archive}: {info.filename} is a link or a device")
+        members.append((info.filename, info.file_size, lambda info=info: zipped.open(info)))  # type: ignore[misc]
+    return members
+
+
+def _tar_members(archive: Path, tarred: tarfile.TarFile) -> list[Member]:
+    members: list[Member] = []
+    for info in tarred:
+        if info.isdir():
+            continue
+        if not info.isreg():
+            raise UnsafeArchive(f"{archive}: {info.name} is a link or a device")
+
+        def read(info: tarfile.TarInfo = info) -> IO[bytes]:
+            stream = tarred.extractfile(info)
+            assert stream is not None, "regular members have data"
+            return stream
+
+        members.append((info.name, info.size, read))
+    return members
+
+
+def _safe_path(archive: Path, name: str) -> PurePosixPath:
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or not path.parts or ":" in path.parts[0] or "\0" in name:
+        raise UnsafeArchive(f"{archive}: {name!r} points outside the folder")
+    return path
+
+
+def _write_members(
+    archive: Path,
+    folder: Path,
+    members: list[Member],
+    max_bytes: int,
+    max_members: int,
+    progress: Callable[[int, int, str], None] | None,
+) -> int:
+    total = sum(size for _, size, _ in members)
+    if len(members) > max_members:
+        raise UnsafeArchive(f"{archive}: {len(members)} members, more than {max_members}")
+    limit = min(max_bytes, max(1 << 20, MAX_RATIO * archive.stat().st_size))
+    if total > limit:
+        raise UnsafeArchive(f"{archive}: {total} bytes unpacked, more than {limit}")
+    free = shutil.disk_usage(folder).free
+    if total > free:
+        raise OSError(f"{archive}: needs {total} bytes, {free} are free in {folder}")
+    paths = [_safe_path(archive, name) for name, _, _ in members]
+    written = 0
+    for number, (path, (name, size, read)) in enumerate(zip(paths, members, strict=True), start=1):
+        target = folder.joinpath(*path.parts)
+        if not target.resolve().is_relative_to(folder.resolve()):  # a link that was in the folder before
+            raise UnsafeArchive(f"{archive}: {name!r} points outside the folder")
+        if not (target.is_file() and target.stat().st_size == size):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = target.with_name(f".{target.name}.part")
+            with read() as stream, temporary.open("wb") as file:
+                _copy(stream, file, size, f"{archive}: {name}")
+            temporary.replace(target)
+            written += 1
+        if progress is not None and (number % 500 == 0 or number == len(members)):
+            progress(number, len(members), f"unpacking {archive.name}")
+    return written
+
+
+def _copy(stream: IO[bytes], file: IO[bytes], size: int, name: str) -> None:
+    left = size
+    while block := stream.read(min(1 << 20, left + 1)):
+        left -= len(block)
+        if left < 0:
+            raise UnsafeArchive(f"{name} is longer than the archive says")
+        file.write(block)
+    if left:
+        raise ValueError(f"{name} is {left} bytes shorter than the archive says")

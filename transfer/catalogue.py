@@ -1,0 +1,181 @@
+"""The 20 downstream sets as data: what they are, their exact sizes, where they come from. No code of theirs is here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class TaskRow:
+    """One downstream set. Sizes are the published ones (reference datasets.md, 2.2)."""
+
+    name: str
+    group: Literal["Natural", "Satellite", "Symbolic", "Medical", "Illustrative", "Texture"]
+    seen: bool
+    """Used to train Task2Sim's controller (12 of the 20)."""
+    train: int
+    test: int
+    classes: int
+    split: Literal["given", "made"]
+    """given: by the set's authors or distributors. made: 70/30 per class from sorted names (transfer.splits)."""
+    license: str
+    citation: str
+    source: str
+    steps: str
+    """How to get it, exactly; the files go to ROOT/NAME."""
+    public: bool = False
+    """`tasks download` fetches it."""
+    also_report: tuple[str, ...] = ()
+    grouped_by: str = ""
+    """What must not be torn apart in the `grouped` split; empty: unknown."""
+    known_sizes: tuple[tuple[int, int, str], ...] = ()
+    """Other versions: train, test, what they are."""
+
+
+UNBALANCED = ("mean_per_class",)
+KAGGLE = "needs a Kaggle account: `kaggle datasets download -d {} --unzip` inside ROOT/{}"
+
+TASKS: tuple[TaskRow, ...] = (
+    TaskRow(
+        "CropDisease", "Natural", True, 43456, 10849, 38, "given", "CC BY-SA 3.0",
+        "Mohanty, Hughes, Salathé 2016, Using deep learning for image-based plant disease detection",
+        "https://www.kaggle.com/datasets/saroz014/plant-disease",
+        KAGGLE.format("saroz014/plant-disease", "CropDisease")
+        + " (gives dataset/train and dataset/test); or clone https://github.com/spMohanty/PlantVillage-Dataset there "
+        "(raw/color and leaf-map.json; its split is made, 80/20)",
+        grouped_by="leaf",
+    ),
+    TaskRow(
+        "Flowers102", "Natural", True, 1020, 6149, 102, "given", "no licence stated, research use",
+        "Nilsback, Zisserman 2008, Automated flower classification over a large number of classes",
+        "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/",
+        "fetched by `tasks download`: jpg/, imagelabels.mat, setid.mat", public=True,
+        known_sizes=((2040, 6149, "training and validation parts together, as Task2Sim's released loader"),),
+    ),
+    TaskRow(
+        "DeepWeeds", "Natural", True, 12252, 5257, 9, "made", "CC BY 4.0",
+        "Olsen et al. 2019, DeepWeeds: a multiclass weed species image dataset for deep learning",
+        "https://github.com/AlexOlsen/DeepWeeds",
+        "download images.zip (468 MB, linked in the repository's README) and labels/labels.csv; unzip the images to "
+        "ROOT/DeepWeeds/images, put labels.csv beside it", also_report=UNBALANCED,
+    ),
+    TaskRow(
+        "CUB", "Natural", False, 5994, 5794, 200, "given", "non-commercial research use",
+        "Wah et al. 2011, The Caltech-UCSD Birds-200-2011 dataset",
+        "https://www.vision.caltech.edu/datasets/cub_200_2011/",
+        "download CUB_200_2011.tgz (1.1 GB) there and unpack it in ROOT/CUB", also_report=UNBALANCED,
+        known_sizes=((3000, 3033, "CUB-200-2010, the older set: get CUB_200_2011"),),
+    ),
+    TaskRow(
+        "EuroSAT", "Satellite", True, 18900, 8100, 10, "made", "MIT",
+        "Helber et al. 2019, EuroSAT: a novel dataset and deep learning benchmark for land use and land cover",
+        "https://github.com/phelber/EuroSAT", "fetched by `tasks download`: 2750/<Class>/*.jpg", public=True,
+    ),
+    TaskRow(
+        "Resisc45", "Satellite", True, 22005, 9495, 45, "made", "no licence stated, research use",
+        "Cheng, Han, Lu 2017, Remote sensing image scene classification: benchmark and state of the art",
+        "https://gcheng-nwpu.github.io/",
+        "download NWPU-RESISC45.rar (OneDrive link on that page) and unpack it *with* its folders in ROOT/Resisc45",
+    ),
+    TaskRow(
+        "AID", "Satellite", False, 6993, 3007, 30, "made", "no licence stated, research use",
+        "Xia et al. 2017, AID: a benchmark data set for performance evaluation of aerial scene classification",
+        "https://captain-whu.github.io/AID/",
+        "download AID.zip (OneDrive or Baidu link on that page) and unzip it in ROOT/AID", also_report=UNBALANCED,
+    ),
+    TaskRow(
+        "CactusAerial", "Satellite", False, 17500, 4000, 2, "given", "as stated on its Kaggle page",
+        "López-Jiménez et al. 2019, Columnar cactus recognition in aerial images using a deep learning approach",
+        "https://www.kaggle.com/datasets/irvingvasquez/cactus-aerial-photos",
+        KAGGLE.format("irvingvasquez/cactus-aerial-photos", "CactusAerial"), also_report=UNBALANCED,
+    ),
+    TaskRow(
+        "Omniglot", "Symbolic", True, 9226, 3954, 659, "made", "MIT",
+        "Lake, Salakhutdinov, Tenenbaum 2015, Human-level concept learning through probabilistic program induction",
+        "https://github.com/brendenlake/omniglot",
+        "fetched by `tasks download`: images_evaluation/<alphabet>/<character>/*.png", public=True,
+        known_sizes=((22722, 9738, "all 1,623 characters; the task is the 659 of the evaluation alphabets"),),
+    ),
+    TaskRow(
+        "SVHN", "Symbolic", True, 73257, 26032, 10, "given", "non-commercial use",
+        "Netzer et al. 2011, Reading digits in natural images with unsupervised feature learning",
+        "http://ufldl.stanford.edu/housenumbers/", "fetched by `tasks download`: {train,test}_32x32.mat", public=True,
+    ),
+    TaskRow(
+        "USPS", "Symbolic", False, 7291, 2007, 10, "given", "no licence stated",
+        "Hull 1994, A database for handwritten text recognition research",
+        "https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass.html#usps",
+        "fetched by `tasks download`: usps.bz2, usps.t.bz2", public=True,
+    ),
+    TaskRow(
+        "ISIC", "Medical", True, 7007, 3008, 7, "made", "CC BY-NC 4.0",
+        "Codella et al. 2019, Skin lesion analysis toward melanoma detection 2018; Tschandl et al. 2018 (HAM10000)",
+        "https://challenge.isic-archive.com/data/#2018",
+        "register there; unzip ISIC2018_Task3_Training_Input.zip and ..._GroundTruth.zip in ROOT/ISIC, and put "
+        "ISIC2018_Task3_Training_LesionGroupings.csv beside them (or use HAM10000: HAM10000_metadata.csv and images)",
+        also_report=("mean_per_class", "macro_auc"), grouped_by="lesion",
+    ),
+    TaskRow(
+        "ChestX", "Medical", True, 18090, 7758, 7, "made", "no restrictions, attribution to the NIH Clinical Center",
+        "Wang et al. 2017, ChestX-ray8: hospital-scale chest X-ray database and benchmarks",
+        "https://nihcc.app.box.com/v/ChestXray-NIHCC",
+        "download Data_Entry_2017.csv and images_01.tar.gz ... images_12.tar.gz (42 GB) there into ROOT/ChestX and "
+        "unpack them (`tasks download` unpacks archives that lie there)",
+        also_report=("mean_per_class", "macro_auc"), grouped_by="patient",
+    ),
+    TaskRow(
+        "ChestXPneumonia", "Medical", False, 5216, 624, 2, "given", "CC BY 4.0",
+        "Kermany et al. 2018, Identifying medical diagnoses and treatable diseases by image-based deep learning",
+        "https://www.kaggle.com/datasets/paultimothymooney/chest-xray-pneumonia",
+        KAGGLE.format("paultimothymooney/chest-xray-pneumonia", "ChestXPneumonia"),
+        also_report=("mean_per_class", "macro_auc"), grouped_by="patient",
+    ),
+    TaskRow(
+        "Kaokore", "Illustrative", True, 6568, 821, 8, "given", "CC BY-SA 4.0",
+        "Tian et al. 2020, KaoKore: a pre-modern Japanese art facial expression dataset",
+        "https://github.com/rois-codh/kaokore",
+        "clone it and run `python download.py --dataset_version 1.1 --dir ROOT/Kaokore` (one by one, images_256/)",
+        also_report=UNBALANCED,
+        known_sizes=((4238, 527, "version 1.0"), (6756, 845, "version 1.2; the published sizes are version 1.1")),
+    ),
+    TaskRow(
+        "Sketch", "Illustrative", True, 35000, 15889, 1000, "made", "no licence stated, research use",
+        "Wang et al. 2019, Learning robust global representations by penalizing local predictive power",
+        "https://github.com/HaohanWang/ImageNet-Sketch",
+        "download ImageNet-Sketch.zip (link in the README; 7 GB) and unzip it in ROOT/Sketch",
+    ),
+    TaskRow(
+        "PACS-C", "Illustrative", False, 2107, 237, 7, "given", "no licence stated, research use",
+        "Li et al. 2017, Deeper, broader and artier domain generalization",
+        "https://sketchx.eecs.qmul.ac.uk/downloads/",
+        "download PACS there (Google Drive): either cartoon_{train,val}.hdf5, or the pictures (cartoon/<class>/) with "
+        "the lists cartoon_{train,crossval}_kfold.txt, into ROOT/PACS-C",
+    ),
+    TaskRow(
+        "PACS-S", "Illustrative", False, 3531, 398, 7, "given", "no licence stated, research use",
+        "Li et al. 2017, Deeper, broader and artier domain generalization",
+        "https://sketchx.eecs.qmul.ac.uk/downloads/",
+        "download PACS there (Google Drive): either sketch_{train,val}.hdf5, or the pictures (sketch/<class>/) with "
+        "the lists sketch_{train,crossval}_kfold.txt, into ROOT/PACS-S",
+    ),
+    TaskRow(
+        "DTD", "Texture", True, 3760, 1880, 47, "given", "no licence stated, research use",
+        "Cimpoi et al. 2014, Describing textures in the wild",
+        "https://www.robots.ox.ac.uk/~vgg/data/dtd/", "fetched by `tasks download`: dtd/images, dtd/labels",
+        public=True,
+    ),
+    TaskRow(
+        "FMD", "Texture", False, 700, 300, 10, "made", "Creative Commons, per picture",
+        "Sharan, Rosenholtz, Adelson 2009, Material perception: what can you see in a brief glance?",
+        "https://people.csail.mit.edu/lavanya/fmd.html",
+        "download FMD.zip there and unzip it in ROOT/FMD (image/<class>/, mask/<class>/)",
+        known_sizes=((1400, 600, "pictures and masks as two classes, as the original loader read it: a mistake"),),
+    ),
+)  # fmt: skip
+"""Published sizes everywhere but FMD: the slides' 1400/600 count 1,000 masks as pictures; the set is 700/300."""
+
+
+def task_row(name: str) -> TaskRow | None:
+    """The row of this exact name, or None."""
+    return next((row for row in TASKS if row.name == name), None)

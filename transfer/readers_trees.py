@@ -1,0 +1,191 @@
+"""Readers of the sets that are kept as class folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from transfer.data import FileSource, ImageSet, Task, class_folders, image_files, image_set
+from transfer.layouts import Request, class_tree, given_split, listed_images, made_split, sorted_names, train_test_tree
+
+
+def read_crop_disease(request: Request) -> Task:
+    """Kaggle (`[dataset/]train`, `test`) or the git repository (`raw/color/<class>`, made 80/20).
+
+    Leaves (`leaf-map.json` of the repository, may be put beside the Kaggle files too) are groups.
+    """
+    leaves = _leaf_map(request.folder)
+    try:
+        train = request.locate("train", "dataset/train", "*/train", "*/dataset/train", what="train/")
+    except FileNotFoundError:
+        color = request.locate(
+            "raw/color",
+            "*/raw/color",
+            "color",
+            "plantvillage*dataset/color",
+            "PlantVillage",
+            what="train/ or raw/color/",
+        )
+        classes, images = class_tree(request, color)
+        return made_split(
+            request,
+            classes,
+            _with_leaves(images, classes, leaves),
+            fraction=0.8,
+            notes=["made 80/20 from raw/color; the published split is the Kaggle copy's train/ and test/"],
+        )
+    if request.split == "grouped":
+        # The given split tears most leaves apart, so the grouped one is dealt anew from both parts.
+        classes, images = _join_trees(request, train, train.parent / "test")
+        return made_split(request, classes, _with_leaves(images, classes, leaves), fraction=0.8)
+    return train_test_tree(
+        request, train, request.locate(f"{train.parent.relative_to(request.folder)}/test", what="test/")
+    )
+
+
+def _join_trees(request: Request, train: Path, test: Path) -> tuple[list[str], ImageSet]:
+    classes, first = class_tree(request, train)
+    second = class_tree(request, test, classes=classes)[1]
+    names = (*first.names, *second.names)
+    labels = np.concatenate([first.labels, second.labels])
+    return classes, image_set(names, labels, FileSource(request.folder, names))
+
+
+def _leaf_map(folder: Path) -> dict[str, list[str]]:
+    for candidate in ("leaf-map.json", "leaf_grouping/leaf-map.json", "*/leaf-map.json"):
+        for path in sorted(folder.glob(candidate)):
+            found: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8"))
+            return found
+    return {}
+
+
+def _with_leaves(images: ImageSet, classes: list[str], leaves: dict[str, list[str]]) -> ImageSet:
+    """Groups from the map: `<uuid>___RS_HL 1234.JPG` is key `rs_hl 1234`, its values are `<class>:::<leaf>`."""
+    if not leaves:
+        return images
+    groups = []
+    for name, label in zip(images.names, images.labels, strict=True):
+        key = Path(name).stem.lower().rpartition("___")[2].strip()
+        entries = leaves.get(key, [])
+        own = [entry for entry in entries if entry.startswith(f"{classes[label]}:::")]
+        groups.append((own or entries or [name])[0])  # an image that the map lacks is a group of its own
+    return ImageSet(images.names, images.labels, images.source, images.rows, np.asarray(groups))
+
+
+def read_eurosat(request: Request) -> Task:
+    """RGB version: `2750/<Class>` as zipped, `EuroSAT[_RGB]/<Class>`, torchvision's `eurosat/2750`, or right here."""
+    folder = request.locate(
+        "2750", "eurosat/2750", "EuroSAT/2750", "EuroSAT_RGB", "EuroSAT", "*/2750", ".", what="class folders"
+    )
+    return made_split(request, *class_tree(request, folder))
+
+
+def read_resisc45(request: Request) -> Task:
+    """`[NWPU-RESISC45/]<class>/<class>_nnn.jpg`; a flat folder of such names (unpacked without folders) works too."""
+    folder = request.locate("NWPU-RESISC45", "*/NWPU-RESISC45", ".", what="NWPU-RESISC45/")
+    if any(image_files(path) for path in class_folders(folder)):
+        return made_split(request, *class_tree(request, folder))
+    names = [path.name for path in image_files(folder)]
+    kinds = [Path(name).stem.rpartition("_")[0] for name in names]
+    classes = sorted_names(set(kinds))
+    images = listed_images(request, folder, names, [classes.index(kind) for kind in kinds])
+    return made_split(request, classes, images, notes=["classes read from the names of files without folders"])
+
+
+def read_aid(request: Request) -> Task:
+    """`[AID/[AID/]]<Class>/*.jpg`."""
+    folder = request.locate("AID/AID", "AID", "AID_dataset/AID", ".", what="class folders")
+    return made_split(request, *class_tree(request, folder))
+
+
+def read_cactus(request: Request) -> Task:
+    """Kaggle: `training_set/[training_set/]<class>` and the same with validation_set, which is the test part."""
+    train = request.locate(
+        "training_set/training_set", "*/training_set/training_set", "training_set", what="training_set/"
+    )
+    test = request.locate(
+        "validation_set/validation_set", "*/validation_set/validation_set", "validation_set", what="validation_set/"
+    )
+    return train_test_tree(request, train, test)
+
+
+def read_omniglot(request: Request) -> Task:
+    """`images_evaluation/<alphabet>/<character>/*.png`, also inside torchvision's `omniglot-py/` or git's `python/`.
+
+    A class is a character of an alphabet. `images_background/` (964 more characters) is not part of the task.
+    """
+    folder = request.locate(
+        "images_evaluation", "omniglot-py/images_evaluation", "python/images_evaluation", "*/images_evaluation",
+        what="images_evaluation/",
+    )  # fmt: skip
+    classes = [
+        f"{alphabet.name}/{character.name}"
+        for alphabet in class_folders(folder)
+        for character in class_folders(alphabet)
+    ]
+    notes = ["the 659 characters of the evaluation alphabets; 1,623 is the count of both parts"]
+    return made_split(request, *class_tree(request, folder, classes=classes), notes=notes)
+
+
+def read_pneumonia(request: Request) -> Task:
+    """Kaggle: `chest_xray/[chest_xray/]{train,test}/{NORMAL,PNEUMONIA}`; its `val` of 16 images is not used.
+
+    Patients stand in the names: `person12_bacteria_34.jpeg`; normal ones `IM-0115-0001.jpeg`, `NORMAL2-IM-...`.
+    """
+    base = request.locate("chest_xray/chest_xray", "chest_xray", ".", what="chest_xray/")
+    train, test = base / "train", base / "test"
+    if not train.is_dir() or not test.is_dir():
+        raise FileNotFoundError(f"task {request.row.name}: no train/ and test/ in {base}")
+    classes, train_images = class_tree(request, train)
+    test_images = class_tree(request, test, classes=classes)[1]
+    notes = ["val/ (16 images) is not used; the balance of classes differs between train and test"]
+    return given_split(request, classes, _with_patients(train_images), _with_patients(test_images), notes=notes)
+
+
+def _with_patients(images: ImageSet) -> ImageSet:
+    patients = []
+    for name in images.names:
+        stem = Path(name).stem
+        parts = stem.split("_")[0] if stem.startswith("person") else stem.rpartition("-")[0]
+        patients.append(parts or stem)
+    return ImageSet(images.names, images.labels, images.source, images.rows, np.asarray(patients))
+
+
+def read_sketch(request: Request) -> Task:
+    """ImageNet-Sketch: `[sketch/]<wnid>/*.JPEG`. Some pictures are turned or mirrored copies of others."""
+    folder = request.locate(
+        "sketch", "ImageNet-Sketch/sketch", "imagenet-sketch", "*/sketch", ".", what="class folders"
+    )
+    notes = ["holds turned and mirrored copies of one picture: train and test share some"]
+    return made_split(request, *class_tree(request, folder), notes=notes)
+
+
+def read_dtd(request: Request) -> Task:
+    """`[dtd/]images/<class>`, `[dtd/]labels/{train,val,test}<fold>.txt`; fold 1 unless the variant names another."""
+    base = request.locate("images", "dtd/images", "dtd/dtd/images", "*/images", what="images/").parent
+    fold = request.variant or "1"
+    if fold not in {str(number) for number in range(1, 11)}:
+        raise ValueError(f"task {request.row.name}: variant {fold}; allowed: folds 1 to 10")
+    names: dict[str, list[str]] = {}
+    for part in ("train", "val", "test"):
+        path = base / "labels" / f"{part}{fold}.txt"
+        if not path.exists():
+            raise FileNotFoundError(f"task {request.row.name}: {path} is missing")
+        names[part] = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    classes = sorted_names({name.split("/")[0] for part in names.values() for name in part})
+    sets = {
+        part: listed_images(request, base / "images", found, [classes.index(name.split("/")[0]) for name in found])
+        for part, found in names.items()
+    }
+    task = request.task(
+        classes, sets["train"], sets["test"], split="published", notes=[f"official fold {fold}: train + val / test"]
+    )
+    return Task(**{**vars(task), "val": sets["val"]})
+
+
+def read_fmd(request: Request) -> Task:
+    """`image/<class>` only; `mask/` holds 1,000 masks with the same class names."""
+    folder = request.locate("image", "FMD/image", "*/image", what="image/")
+    return made_split(request, *class_tree(request, folder), notes=["mask/ is not read: 1,000 images, not 2,000"])
