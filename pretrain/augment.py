@@ -64,14 +64,19 @@ def decode(content: bytearray, decoder: Decoder) -> Tensor:
         except (UnidentifiedImageError, OSError, SyntaxError) as error:
             raise ValueError(f"the image does not decode: {error}") from None
         return torch.from_numpy(array.copy()).permute(2, 0, 1)
-    from torchvision.io import ImageReadMode, decode_image
+    from torchvision.io import ImageReadMode
 
     if not content:
         raise ValueError("the image does not decode: it is empty")
     try:
-        pixels: Tensor = decode_image(torch.frombuffer(content, dtype=torch.uint8), ImageReadMode.RGB)
+        # the operator behind torchvision.io.decode_image, whose front warns on every call that it will be moved
+        pixels: Tensor = torch.ops.image.decode_image(
+            torch.frombuffer(content, dtype=torch.uint8), ImageReadMode.RGB.value
+        )
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"the image does not decode: {str(error).splitlines()[0]}") from None
+    if pixels.dtype != torch.uint8:
+        raise ValueError(f"the image does not decode: its pixels are {pixels.dtype}, not 8 bits")
     return pixels
 
 

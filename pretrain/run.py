@@ -43,6 +43,10 @@ from pretrain.watch import Watch
 BACKBONE_NAME = "backbone.safetensors"
 VAL_BATCH = 256
 
+ONEDNN_BF16_TOO_SMALL = 32
+"""At 32 px and less a ResNet's last maps are 1x1, and oneDNN's bf16 weight gradient of the kernel taps outside them is
+whatever was in memory (seen with torch 2.15: runs differed, weights became NaN; never at 33, 48 or 64 px)."""
+
 
 @dataclass(frozen=True)
 class Knobs:
@@ -65,6 +69,11 @@ class Knobs:
 def run(config: PretrainConfig, data: str, out: Path, val: str | None, knobs: Knobs) -> dict[str, Any]:
     if knobs.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device cuda was asked for, but torch sees no GPU here; allowed: cpu")
+    if knobs.device == "cpu" and config.precision == "bf16" and config.size <= ONEDNN_BF16_TOO_SMALL:
+        raise ValueError(
+            f"size {config.size} in bf16 on the CPU: oneDNN leaves gradients undefined where a 3x3 kernel only meets "
+            f"padding; allowed: size above {ONEDNN_BF16_TOO_SMALL}, or precision fp32"
+        )
     before = torch.get_num_threads()
     if knobs.threads is not None:
         torch.set_num_threads(knobs.threads)
@@ -238,7 +247,10 @@ def _header(config: PretrainConfig, shards: ShardSet, step: int) -> dict[str, st
 
 
 def _finish(out: Path, trainer: Trainer, header: dict[str, str], summary: dict[str, Any], knobs: Knobs) -> None:
-    """Weights, then the removal of what they replace, then the summary that says the run is complete."""
+    """Weights first, the summary that says the run is complete last."""
+    bad = [name for name, value in trainer.averaged.state_dict().items() if not bool(torch.isfinite(value).all())]
+    if bad:
+        raise TrainingDivergedError(f"the trained weights are not finite: {', '.join(bad[:3])}")
     save_backbone(out / BACKBONE_NAME, trainer.averaged, header)
     summary["backbone_sha256"] = sha256_file(out / BACKBONE_NAME)
     if knobs.keep_checkpoints:

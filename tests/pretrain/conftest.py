@@ -33,8 +33,8 @@ def write_index(directory: Path, classes: list[str], counts: dict[str, int]) -> 
     for name, count in counts.items():
         content = (directory / name).read_bytes()
         digest = hashlib.sha256(content).hexdigest()
-        rows.append({"name": name, "num_samples": count, "bytes": len(content), "sha256": digest})
-    index = {"shards": rows, "num_samples": sum(counts.values()), "classes": classes}
+        rows.append({"name": name, "images": count, "bytes": len(content), "sha256": digest})
+    index = {"shards": rows, "num_images": sum(counts.values()), "classes": classes}
     (directory / "index.json").write_text(json.dumps(index))
 
 

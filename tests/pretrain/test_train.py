@@ -1,0 +1,270 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pretrain.checkpoint import checkpoints, load_backbone
+from pretrain.recipes import RECIPES
+from pretrain.train import (
+    PretrainConfig,
+    SavedAndStoppedError,
+    TrainingDivergedError,
+    pretrain,
+)
+from pretrain.watch import read_metrics
+
+MakeSet = Callable[..., Path]
+
+TINY = PretrainConfig(
+    arch="test_resnet",
+    size=16,
+    epochs=3,
+    batch_size=8,
+    micro_batch=8,
+    warmup_epochs=1,
+    learning_rate=1e-3,
+    rand_augment="",
+    mixup=0.0,
+    cutmix=0.0,
+    drop_path=0.0,
+    precision="fp32",
+)
+"""Nine steps on 24 images."""
+
+FULL = dataclasses.replace(
+    TINY, rand_augment="rand-m9-mstd0.5-inc1", mixup=0.8, cutmix=1.0, drop_path=0.1, ema_decay=0.9, micro_batch=4
+)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Other tests run beside this one; torch's threads spin when there are more of them than cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def run(config: PretrainConfig, data: Path, out: Path, **knobs: Any) -> dict[str, Any]:
+    return pretrain(config, data, out=out, **{"tensorboard": False, **knobs})
+
+
+def after(steps: int) -> Callable[[], bool]:
+    """A `stop` that becomes true after that many steps (it is asked at the beginning of each)."""
+    asked = iter(range(10**6))
+    return lambda: next(asked) >= steps - 1
+
+
+def test_a_run_leaves_weights_metrics_and_a_summary(make_set: MakeSet, tmp_path: Path) -> None:
+    notes: list[tuple[int, int, str]] = []
+    out = tmp_path / "out"
+    summary = run(TINY, make_set(), out, progress=lambda *note: notes.append(note))
+    assert summary == json.loads((out / "summary.json").read_text())
+    assert summary["steps"] == 9
+    assert summary["num_classes"] == 2
+    assert summary["images_from"] == "memory"
+    assert summary["skipped_shards"] == []
+    lines = read_metrics(out)
+    assert [line["step"] for line in lines if line["kind"] == "step"] == list(range(1, 10))
+    assert [line["epoch"] for line in lines if line["kind"] == "epoch"] == [0, 1, 2]
+    assert summary["loss"] == lines[-1]["loss"]
+    done, total, text = notes[-1]
+    assert (done, total) == (9, 9)
+    assert "images/s" in text
+    assert "waiting for data" in text
+    backbone, info = load_backbone(out / "backbone.safetensors")
+    assert info.classes == ("class0", "class1")
+    assert backbone(torch.zeros(1, 3, 16, 16)).shape == (1, info.num_features)
+    assert not list(out.rglob("*.tmp"))
+
+
+def test_two_flat_colours_are_learnt_completely(make_set: MakeSet, tmp_path: Path) -> None:
+    data, val = make_set(num=64, size=32), make_set(num=20, size=32, name="val")
+    config = dataclasses.replace(TINY, arch="resnet18", size=32, epochs=6, batch_size=16, warmup_epochs=0)
+    summary = run(config, data, tmp_path / "out", val=val)
+    assert summary["accuracy"] == 1.0
+    assert summary["val_accuracy"] == 1.0
+    assert summary["val_accuracy_best"] == 1.0
+    assert load_backbone(tmp_path / "out" / "checkpoints" / "best.safetensors")[1].arch == "resnet18"
+
+
+@pytest.mark.parametrize("config", [TINY, FULL], ids=["plain", "full"])
+@pytest.mark.parametrize("cut", [2, 3, 7])
+def test_a_resumed_run_equals_the_uninterrupted_one(
+    make_set: MakeSet, tmp_path: Path, config: PretrainConfig, cut: int
+) -> None:
+    data = make_set()
+    run(config, data, tmp_path / "whole")
+    with pytest.raises(SavedAndStoppedError, match=f"stopped after step {cut} of 9") as stopped:
+        run(config, data, tmp_path / "parts", stop=after(cut))
+    assert stopped.value.exit_status == 75
+    assert not (tmp_path / "parts" / "summary.json").exists()
+    assert [path.name for path in checkpoints(tmp_path / "parts" / "checkpoints")] == [f"step-{cut:08d}.pt"]
+    run(config, data, tmp_path / "parts")
+    assert (tmp_path / "whole" / "backbone.safetensors").read_bytes() == (
+        tmp_path / "parts" / "backbone.safetensors"
+    ).read_bytes()
+    whole, parts = read_metrics(tmp_path / "whole"), read_metrics(tmp_path / "parts")
+    timed = ("images_per_s", "data_wait_share")
+    for line in (*whole, *parts):
+        for name in timed:
+            line.pop(name, None)
+    assert whole == parts
+
+
+@pytest.mark.slow
+def test_a_resumed_resnet18_in_bf16_equals_the_uninterrupted_one(make_set: MakeSet, tmp_path: Path) -> None:
+    config = dataclasses.replace(FULL, arch="resnet18", size=48, epochs=1, precision="bf16", warmup_epochs=0)
+    data = make_set(size=64)
+    run(config, data, tmp_path / "whole", threads=2)
+    with pytest.raises(SavedAndStoppedError):
+        run(config, data, tmp_path / "parts", stop=after(1), threads=2)
+    run(config, data, tmp_path / "parts", threads=2)
+    assert (tmp_path / "whole" / "backbone.safetensors").read_bytes() == (
+        tmp_path / "parts" / "backbone.safetensors"
+    ).read_bytes()
+
+
+def test_tiny_images_in_bf16_are_refused_on_the_cpu(make_set: MakeSet, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="size 32 in bf16 on the CPU: oneDNN"):
+        run(dataclasses.replace(TINY, size=32, precision="bf16"), make_set(), tmp_path / "out")
+
+
+def test_a_kill_costs_the_steps_since_the_last_checkpoint_only(make_set: MakeSet, tmp_path: Path) -> None:
+    data = make_set()
+    run(TINY, data, tmp_path / "whole")
+
+    def die() -> bool:
+        if next(asked) == 5:
+            raise KeyboardInterrupt
+        return False
+
+    asked = iter(range(100))
+    with pytest.raises(KeyboardInterrupt):
+        run(TINY, data, tmp_path / "killed", stop=die, checkpoint_every_s=0.0)
+    assert checkpoints(tmp_path / "killed" / "checkpoints")[-1].name == "step-00000005.pt"
+    run(TINY, data, tmp_path / "killed")
+    assert (tmp_path / "whole" / "backbone.safetensors").read_bytes() == (
+        tmp_path / "killed" / "backbone.safetensors"
+    ).read_bytes()
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("knobs", [{"workers": 2}, {"cache_mb": 0}, {"workers": 4, "cache_mb": 0}], ids=str)
+def test_workers_and_memory_change_the_speed_only(make_set: MakeSet, tmp_path: Path, knobs: dict[str, int]) -> None:
+    data = make_set()
+    run(FULL, data, tmp_path / "one")
+    summary = run(FULL, data, tmp_path / "other", **knobs)
+    assert summary["images_from"] == ("shards" if "cache_mb" in knobs else "memory")
+    one, other = (load_file(tmp_path / name / "backbone.safetensors") for name in ("one", "other"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_finished_run_is_returned_at_once(make_set: MakeSet, tmp_path: Path) -> None:
+    data = make_set()
+    first = run(TINY, data, tmp_path / "out")
+    before = (tmp_path / "out" / "backbone.safetensors").stat().st_mtime_ns
+    assert run(TINY, data, tmp_path / "out") == first
+    assert (tmp_path / "out" / "backbone.safetensors").stat().st_mtime_ns == before
+
+
+def test_no_checkpoint_stays_when_none_is_asked_for(make_set: MakeSet, tmp_path: Path) -> None:
+    run(TINY, make_set(), tmp_path / "out", keep_checkpoints=0, checkpoint_every_s=0.0)
+    assert checkpoints(tmp_path / "out" / "checkpoints") == []
+
+
+def test_the_last_checkpoints_stay(make_set: MakeSet, tmp_path: Path) -> None:
+    run(TINY, make_set(), tmp_path / "out", keep_checkpoints=3, checkpoint_every_s=0.0)
+    names = [path.name for path in checkpoints(tmp_path / "out" / "checkpoints")]
+    assert names == ["step-00000007.pt", "step-00000008.pt", "step-00000009.pt"]
+
+
+def test_another_configuration_in_the_directory_is_refused_by_field(make_set: MakeSet, tmp_path: Path) -> None:
+    data = make_set()
+    with pytest.raises(SavedAndStoppedError):
+        run(TINY, data, tmp_path / "out", stop=after(2))
+    with pytest.raises(ValueError, match=r"holds a run with another learning_rate: 0\.001, now 0\.002"):
+        run(dataclasses.replace(TINY, learning_rate=2e-3), data, tmp_path / "out")
+    with pytest.raises(ValueError, match="holds a run with another num_classes: 2, now 3"):
+        run(TINY, make_set(classes=3, name="three"), tmp_path / "out")
+    with pytest.raises(ValueError, match="holds a run with another data_digest"):
+        run(TINY, make_set(num=25, name="more"), tmp_path / "out")
+
+
+def test_a_checkpoint_of_another_class_count_is_refused(make_set: MakeSet, tmp_path: Path) -> None:
+    data, three = make_set(), make_set(classes=3, name="three")
+    for name, directory in (("out", data), ("three-out", three)):
+        with pytest.raises(SavedAndStoppedError):
+            run(TINY, directory, tmp_path / name, stop=after(2))
+    (tmp_path / "three-out" / "checkpoints").rename(tmp_path / "out" / "checkpoints.new")
+    checkpoints(tmp_path / "out" / "checkpoints")[0].unlink()
+    (tmp_path / "out" / "checkpoints").rmdir()
+    (tmp_path / "out" / "checkpoints.new").rename(tmp_path / "out" / "checkpoints")
+    with pytest.raises(ValueError, match="was trained on 3 classes, the data has 2"):
+        run(TINY, data, tmp_path / "out")
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_and_samples(make_set: MakeSet, tmp_path: Path) -> None:
+    config = dataclasses.replace(TINY, optimizer="sgd", learning_rate=1e30, warmup_epochs=0)
+    with pytest.raises(TrainingDivergedError, match=r"^step \d .*not finite; .*shard-00000\d\.tar: 000000"):
+        run(config, make_set(), tmp_path / "out", checkpoint_every_s=0.0)
+    assert not (tmp_path / "out" / "summary.json").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_image_that_does_not_decode_is_named(make_set: MakeSet, tmp_path: Path, workers: int) -> None:
+    data = make_set(replace={"00000012.jpg": b"not an image"})
+    with pytest.raises(ValueError, match=r"^shard-000001\.tar: 00000012: the image does not decode") as error:
+        run(TINY, data, tmp_path / "out", workers=workers, cache_mb=0)
+    assert "\n" not in str(error.value)
+
+
+def test_a_bad_shard_can_be_skipped_and_is_counted(make_set: MakeSet, tmp_path: Path) -> None:
+    data = make_set()
+    (data / "shard-000001.tar").unlink()
+    with pytest.raises(ValueError, match=r"shard-000001\.tar"):
+        run(TINY, data, tmp_path / "out")
+    assert not (tmp_path / "out" / "config.json").exists()
+    summary = run(TINY, data, tmp_path / "out", on_bad_shard="skip")
+    assert len(summary["skipped_shards"]) == 1
+    assert summary["num_images"] == 14
+
+
+def test_a_missing_gpu_is_an_error(make_set: MakeSet, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(ValueError, match="torch sees no GPU"):
+        run(TINY, make_set(), tmp_path / "out", device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"drop_path": 1.5}, r"drop_path is 1\.5"),
+        ({"mixup": -1.0}, "mixup is -1"),
+        ({"crop_scale": (0.5, 0.2)}, "crop_scale is"),
+        ({"warmup_epochs": 3.0}, "warmup_epochs is 3"),
+        ({"learning_rate": 0.0}, "learning_rate is 0"),
+        ({"mixup": 0.8, "batch_size": 7}, "must be even"),
+    ],
+)
+def test_impossible_settings_name_field_and_value(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        dataclasses.replace(TINY, **change)
+
+
+def test_settings_are_shown_without_importing_torch() -> None:
+    code = "import sys, pretrain.recipes, pretrain.train; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
+    assert len(RECIPES) >= 3
