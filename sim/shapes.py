@@ -13,6 +13,7 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
+from sim.composed import composed_classes
 from sim.families.recipe import Recipe
 from sim.families.table import handmade
 from sim.geometry import Parts, Solid, join
@@ -20,6 +21,9 @@ from sim.outlines import Array
 
 # Part of what defines a procedural model: to be raised with every change of a shape or of a natural material.
 CATALOGUE_VERSION = 1
+
+# Classes of the published experiment's object set (task2sim.md, section 2.3).
+CLASSES = 237
 
 # Smooth faces that meet at more than this angle get an edge: round solids look round, boxes look sharp.
 CREASE_DEG = 38.0
@@ -39,7 +43,8 @@ class Mesh:
 @cache
 def recipes() -> dict[str, Recipe]:
     """Every class by name, in the catalogue's order."""
-    ordered = handmade()
+    named = handmade()
+    ordered = named + composed_classes(CLASSES - len(named))
     table = {recipe.name: recipe for recipe in ordered}
     assert len(table) == len(ordered), "two classes have one name"
     return table
