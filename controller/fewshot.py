@@ -137,24 +137,22 @@ def predict(prior: Prior, vector: FloatArray, candidates: IntArray) -> tuple[Flo
         offset = (vector - prior.centre) / prior.norm
         similarity = (prior.vectors - prior.centre) / prior.norm @ offset
         length = float(offset @ offset)
-    along = prior.rotation.T @ similarity  # (S,)
+    along = prior.rotation.T @ similarity  # (S,), 0 for the constant one
     cross_kernels = action_kernels(candidates, prior.actions, prior.sizes)
     own_kernels = action_kernels(candidates, candidates, prior.sizes)
     weight = {"shared": 1.0, "vector": length, "own": 1.0}
     covariance = np.zeros((len(candidates), len(candidates)))
+    cross = {kind: np.zeros((len(candidates), len(prior.actions))) for kind in ("shared", "vector", "own")}
     for part in PARTS:
         kind, effect = part.split("_")
-        covariance += getattr(prior.variances, part) * weight[kind] * own_kernels[effect]
-    mean = np.zeros(len(candidates))
-    for j in range(len(along)):
-        strength = {"shared": np.sqrt(len(along)) if j == 0 else 0.0, "vector": along[j], "own": 0.0}
-        cross = np.zeros((len(candidates), len(prior.actions)))
-        for part in PARTS:
-            kind, effect = part.split("_")
-            if strength[kind]:
-                cross += getattr(prior.variances, part) * strength[kind] * cross_kernels[effect]
-        mean += cross @ prior.solved[j]
-        covariance -= cross @ prior.inverses[j] @ cross.T
+        variance = getattr(prior.variances, part)
+        covariance += variance * weight[kind] * own_kernels[effect]
+        cross[kind] += variance * cross_kernels[effect]
+    # The shared effects are seen through the mean over tasks, those of the vectors through the other rotated tasks.
+    tasks = len(along)
+    mean = cross["shared"] @ (np.sqrt(tasks) * prior.solved[0]) + cross["vector"] @ (along @ prior.solved)
+    covariance -= tasks * cross["shared"] @ prior.inverses[0] @ cross["shared"].T
+    covariance -= cross["vector"] @ np.tensordot(along**2, prior.inverses, 1) @ cross["vector"].T
     return mean, covariance
 
 

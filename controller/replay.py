@@ -195,12 +195,12 @@ def summary(name: str, problem: m.Problem, runs: Sequence[Played], *, repeats: i
 
 def interval(values: FloatArray) -> tuple[float, float]:
     """95 % interval of the mean by Student's t; one value (or equal ones) has width 0."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     mean = float(values.mean())
     if len(values) < 2:
         return mean, mean
-    half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    half = float(stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values)))
     return mean - half, mean + half
 
 
