@@ -81,6 +81,11 @@ class DaskCluster:
         client.register_plugin(_Children(), name=_plugin_name(self._run))
 
     @property
+    def address(self) -> str:
+        """Where the scheduler listens."""
+        return str(self._client.scheduler.address)
+
+    @property
     def dashboard(self) -> str:
         return str(self._client.dashboard_link)
 

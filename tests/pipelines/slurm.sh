@@ -16,25 +16,24 @@ stop() {
             rm -f "$dir/$name.pid"
         fi
     done
+    [ ! -f "$dir/munge_dir" ] || rm -rf "$(cat "$dir/munge_dir")"
 }
 
 if [ "$action" = stop ]; then stop; exit; fi
 
-mkdir -p "$dir"/{state,spool,munge}
-chmod 755 "$dir"
-dd if=/dev/urandom of="$dir/munge/key" bs=128 count=1 2>/dev/null
-chown -R munge: "$dir/munge"
-chmod 700 "$dir/munge"
-chmod 400 "$dir/munge/key"
-# munged insists that everybody may enter its socket's directory and that nobody else may write its log's
-socket_dir=$(mktemp -d /tmp/simpath-munge.XXXXXX)
-chown munge: "$socket_dir"
-chmod 755 "$socket_dir"
+mkdir -p "$dir"/{state,spool}
+# munged runs as its own user and insists on directories that nobody else may write: not under a test's private folder
+munge_dir=$(mktemp -d /tmp/simpath-munge.XXXXXX)
+echo "$munge_dir" >"$dir/munge_dir"
+dd if=/dev/urandom of="$munge_dir/key" bs=128 count=1 2>/dev/null
+chmod 400 "$munge_dir/key"
+chown -R munge: "$munge_dir"
+chmod 755 "$munge_dir"
 setpriv --reuid=munge --regid=munge --clear-groups munged --foreground \
-    --key-file="$dir/munge/key" --socket="$socket_dir/socket" --pid-file="$dir/munge/pid" \
-    --log-file="$dir/munge/log" --seed-file="$dir/munge/seed" >"$dir/munged.out" 2>&1 &
+    --key-file="$munge_dir/key" --socket="$munge_dir/socket" --pid-file="$munge_dir/pid" \
+    --log-file="$munge_dir/log" --seed-file="$munge_dir/seed" >"$dir/munged.out" 2>&1 &
 echo $! >"$dir/munged.pid"
-for _ in $(seq 100); do [ -S "$socket_dir/socket" ] && break; sleep 0.1; done
+for _ in $(seq 100); do [ -S "$munge_dir/socket" ] && break; sleep 0.1; done
 
 host=$(hostname -s)
 cat >"$dir/slurm.conf" <<CONF
@@ -45,7 +44,7 @@ SlurmdUser=root
 SlurmctldPort=${SLURMCTLD_PORT:-16817}
 SlurmdPort=${SLURMD_PORT:-16818}
 AuthType=auth/munge
-AuthInfo=socket=$socket_dir/socket
+AuthInfo=socket=$munge_dir/socket
 CredType=cred/munge
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
@@ -75,7 +74,7 @@ slurmctld -D >"$dir/slurmctld.out" 2>&1 &
 echo $! >"$dir/slurmctld.pid"
 slurmd -D -N "$host" >"$dir/slurmd.out" 2>&1 &
 echo $! >"$dir/slurmd.pid"
-for _ in $(seq 150); do
+while [ $SECONDS -lt 60 ]; do
     if sinfo -h -o %t 2>/dev/null | grep -q idle; then exit 0; fi
     sleep 0.2
 done
