@@ -1,0 +1,126 @@
+"""`simpath render` and `simpath inspect`: data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from pipelines.bar import progress_bar
+from pipelines.commands import PARTIAL
+from sim.assets import CatalogConfig
+from sim.params import SimParams, SimRanges
+from sim.shards import RenderConfig
+from sim.wire import Device
+
+NO_VARIATION, PUBLISHED_RANGES, DEFAULT_CATALOG = SimParams(), SimRanges(), CatalogConfig()
+
+
+def render(
+    out: Path,
+    num_images: int,
+    params: SimParams = NO_VARIATION,
+    ranges: SimRanges = PUBLISHED_RANGES,
+    catalog: CatalogConfig = DEFAULT_CATALOG,
+    models: Literal["all", "train", "heldout"] = "all",
+    seed: int = 0,
+    size: int = 224,
+    samples: int = 16,
+    denoiser: Literal["none", "oidn"] = "none",
+    format: Literal["jpg", "webp", "png"] = "jpg",
+    quality: int = 90,
+    images_per_shard: int = 1000,
+    shards: str | None = None,
+    device: Device = "cpu",
+    workers: int | None = None,
+) -> int:
+    """Render a data set of object images into WebDataset shards.
+
+    Run it again to continue after an interruption; more images later keep the shards that are full.
+
+    Args:
+        out: directory of the data set.
+        num_images: images in the data set; they are spread evenly over the classes.
+        params: the eight simulation parameters; the first level of each is "off".
+        ranges: bounds of the uniform distributions behind the "random" levels.
+        catalog: which classes and models.
+        models: all, or the half of each class's models to train on or to hold out.
+        seed: of every random draw.
+        size: width and height in pixels.
+        samples: paths per pixel: more is slower and less noisy.
+        denoiser: none, or Open Image Denoise after every image.
+        format: of the pictures.
+        quality: of jpg and webp, 1 to 100.
+        images_per_shard: images in one tar file.
+        shards: render only the shards FIRST:LAST (LAST excluded), for several machines on one directory.
+        device: where Blender renders; a GPU that is asked for and absent is an error.
+        workers: Blender processes; default: one for each core, or each GPU.
+    """
+    from sim.dataset import render_dataset
+
+    config = RenderConfig(
+        params=params,
+        ranges=ranges,
+        catalog=catalog,
+        models=models,
+        seed=seed,
+        size=size,
+        samples=samples,
+        denoiser=denoiser,
+        format=format,
+        quality=quality,
+        images_per_shard=images_per_shard,
+    )
+    with progress_bar("render", "images") as progress:
+        summary = render_dataset(
+            config,
+            out=out,
+            num_images=num_images,
+            workers=workers,
+            device=device,
+            shards=_shard_range(shards),
+            progress=progress,
+        )
+    rate = f"{summary['images_per_second']} images/s" if summary["rendered"] else "all there already"
+    print(
+        f"{out}: {summary['images']} images in {summary['shards']} shards, {summary['rendered']} rendered now, {rate}"
+    )
+    for failure in summary["failed"]:
+        print(f"missing: image {failure['index']} (model {failure['model']}): {failure['reason']}")
+    if not summary["complete"]:
+        print("the other shards of the set are not there yet; whoever finds all of them writes index.json")
+    return PARTIAL if summary["failed"] else 0
+
+
+def _shard_range(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    first, colon, last = text.partition(":")
+    if not (colon and first.isdecimal() and last.isdecimal()):
+        raise ValueError(f"--shards is {text!r}; allowed: FIRST:LAST, for example 0:8")
+    return int(first), int(last)
+
+
+def inspect(data: tyro.conf.Positional[Path], rows: int = 6, columns: int = 8) -> int:
+    """Verify every shard of a data set, print its counts and write DATA/contact_sheet.png.
+
+    Args:
+        data: directory of the data set.
+        rows: of the contact sheet.
+        columns: of the contact sheet.
+    """
+    from sim.inspection import contact_sheet, verify_dataset
+
+    with progress_bar("verify", "shards") as progress:
+        found = verify_dataset(data, progress)
+    print(f"{data}: {found.num_images} images in {found.num_shards} shards, {found.num_bytes / 1e6:.1f} MB, all intact")
+    params = found.config["params"]
+    print("parameters  " + "  ".join(f"{name}={value}" for name, value in params.items()))
+    width = max(len(name) for name in found.class_counts)
+    for name, count in found.class_counts.items():
+        print(f"  {name:<{width}}  {count}")
+    sheet = data / "contact_sheet.png"
+    contact_sheet(data, sheet, rows, columns)
+    print(f"pictures    {sheet}")
+    return 0
