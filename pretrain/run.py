@@ -28,6 +28,7 @@ from pretrain.data import OnBadShard, Progress, ShardSet, open_shards
 from pretrain.loader import ImageSource, decode_all, load_batches, whole_images
 from pretrain.order import plan_batches, rank_slice, steps_per_epoch
 from pretrain.ranks import Ranks, join_ranks
+from pretrain.remote import fetch_shards, is_remote
 from pretrain.step import Trainer
 from pretrain.train import (
     CONFIG_NAME,
@@ -171,6 +172,9 @@ def _run(
                 last_save = time.monotonic()
     finally:
         watch.close()
+    bad = [name for name, value in trainer.averaged.state_dict().items() if not bool(torch.isfinite(value).all())]
+    if bad:
+        raise TrainingDivergedError(f"the trained weights are not finite: {', '.join(bad[:3])}")
     summary = {
         "arch": config.arch,
         "num_classes": len(shards.classes),
@@ -193,7 +197,13 @@ def _run(
 
 def _open(data: str, out: Path, knobs: Knobs) -> ShardSet:
     threads = max(1, min(8, torch.get_num_threads()))
-    return open_shards(Path(data), on_bad_shard=knobs.on_bad_shard, threads=threads, progress=knobs.progress)
+    directory = Path(data)
+    if is_remote(data):
+        cache = knobs.shard_cache or out / "shards"
+        directory = fetch_shards(data, cache, on_bad_shard=knobs.on_bad_shard, progress=knobs.progress)
+    return open_shards(
+        directory, on_bad_shard=knobs.on_bad_shard, location=data, threads=threads, progress=knobs.progress
+    )
 
 
 def _source(config: PretrainConfig, shards: ShardSet, knobs: Knobs) -> ImageSource:
@@ -248,9 +258,6 @@ def _header(config: PretrainConfig, shards: ShardSet, step: int) -> dict[str, st
 
 def _finish(out: Path, trainer: Trainer, header: dict[str, str], summary: dict[str, Any], knobs: Knobs) -> None:
     """Weights first, the summary that says the run is complete last."""
-    bad = [name for name, value in trainer.averaged.state_dict().items() if not bool(torch.isfinite(value).all())]
-    if bad:
-        raise TrainingDivergedError(f"the trained weights are not finite: {', '.join(bad[:3])}")
     save_backbone(out / BACKBONE_NAME, trainer.averaged, header)
     summary["backbone_sha256"] = sha256_file(out / BACKBONE_NAME)
     if knobs.keep_checkpoints:

@@ -1,0 +1,107 @@
+"""Data sets behind http(s):// or s3:// addresses: fetched once into a local directory, then read like any other.
+
+Random access needs the shards on a local disk; one sequential download is also what object stores are good at. A shard
+gets its final name only when its sha256 is the index's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from pretrain.checkpoint import write_atomic
+from pretrain.data import INDEX_NAME, OnBadShard, Progress, ShardError, ShardRow, read_index
+
+CHUNK_BYTES = 1 << 20
+DOWNLOADS = 4
+"""Shards fetched at a time."""
+
+
+def is_remote(location: str) -> bool:
+    return "://" in location
+
+
+def fetch_shards(
+    location: str, cache: Path, *, on_bad_shard: OnBadShard = "stop", progress: Progress | None = None
+) -> Path:
+    """Downloads what `cache` lacks of the data set at `location`; returns the local data set directory.
+
+    The directory is named after the index's content, so that a data set that changed is another one. With
+    `on_bad_shard="skip"` a shard that cannot be fetched stays away, which `open_shards` then counts.
+
+    Raises:
+        FileNotFoundError: no index at the address.
+        ShardError: a shard that is missing or has another sha256 (`stop`).
+        ValueError: an address of an unknown kind.
+    """
+    system, root = _open_system(location)
+    try:
+        text = bytes(system.cat_file(f"{root}/{INDEX_NAME}")).decode()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{location}: no {INDEX_NAME} (not a finished data set directory)") from None
+    except Exception as error:  # each file system has its own errors: aiohttp's, botocore's, ...
+        raise OSError(f"{location}: {INDEX_NAME} cannot be read: {_one_line(error)}") from None
+    index = read_index(text, location)
+    directory = cache / hashlib.sha256(text.encode()).hexdigest()[:16]
+    directory.mkdir(parents=True, exist_ok=True)
+    missing = [row for row in index.rows if not (directory / row.name).is_file()]
+
+    def fetch(row: ShardRow) -> None:
+        try:
+            write_atomic(directory / row.name, lambda path: _download(system, f"{root}/{row.name}", path, row))
+        except ShardError:
+            if on_bad_shard == "stop":
+                raise
+
+    with ThreadPoolExecutor(DOWNLOADS) as pool:
+        try:
+            for number, _ in enumerate(pool.map(fetch, missing), 1):
+                if progress:
+                    progress(number, len(missing), f"fetching shards from {location}")
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    write_atomic(directory / INDEX_NAME, lambda path: path.write_text(text, encoding="utf-8"))
+    return directory
+
+
+def _open_system(location: str) -> tuple[Any, str]:
+    import fsspec
+
+    kind = location.partition("://")[0]
+    if kind not in ("http", "https", "s3"):
+        raise ValueError(f"data {location}: allowed are a directory, http://, https:// and s3://")
+    try:
+        system, root = fsspec.core.url_to_fs(location)
+    except ImportError as error:
+        raise ValueError(f"data {location}: {_one_line(error)}") from None
+    return system, str(root).rstrip("/")
+
+
+def _download(system: Any, source: str, path: Path, row: ShardRow) -> None:
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for chunk in _chunks(system, source, row):
+            digest.update(chunk)
+            file.write(chunk)
+    if digest.hexdigest() != row.sha256:
+        raise ShardError(f"{row.name}: sha256 is {digest.hexdigest()[:12]}…, {INDEX_NAME} says {row.sha256[:12]}…")
+
+
+def _chunks(system: Any, source: str, row: ShardRow) -> Iterator[bytes]:
+    """Errors of the remote side become a ShardError; those of the local disk are none of its business."""
+    try:
+        with system.open(source, "rb") as remote:
+            while chunk := remote.read(CHUNK_BYTES):
+                yield chunk
+    except FileNotFoundError:
+        raise ShardError(f"{row.name}: {INDEX_NAME} names it, but {source} is not there") from None
+    except Exception as error:  # as above
+        raise ShardError(f"{row.name}: cannot be fetched from {source}: {_one_line(error)}") from None
+
+
+def _one_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

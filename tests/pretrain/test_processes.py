@@ -1,0 +1,134 @@
+"""Runs in processes of their own: several ranks, SIGTERM, kill -9."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pretrain.checkpoint import checkpoints
+from pretrain.train import PretrainConfig
+from pretrain.watch import read_metrics
+
+MakeSet = Callable[..., Path]
+ROOT = Path(__file__).parents[2]
+TRAINEE = Path(__file__).with_name("trainee.py")
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+CONFIG = PretrainConfig(
+    arch="test_resnet",
+    size=16,
+    epochs=3,
+    batch_size=8,
+    micro_batch=4,
+    warmup_epochs=1,
+    optimizer="sgd",
+    learning_rate=0.05,
+    precision="fp32",
+)
+"""Everything random is on; SGD, because AdamW turns rounding into steps. With micro-batches of 4 one rank makes two
+forward passes and two ranks make one each, over the same images."""
+
+
+def command(data: Path, out: Path, config: PretrainConfig, *knobs: str, ranks: int = 1) -> list[str]:
+    path = out.parent / f"{out.name}.config.json"
+    path.write_text(json.dumps(dataclasses.asdict(config)))
+    start = [sys.executable]
+    if ranks > 1:
+        start += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    return [*start, str(TRAINEE), str(data), str(out), str(path), *knobs]
+
+
+def train(data: Path, out: Path, config: PretrainConfig, *knobs: str, ranks: int = 1, status: int = 0) -> str:
+    done = subprocess.run(
+        command(data, out, config, *knobs, ranks=ranks), env=ENVIRONMENT, capture_output=True, text=True, timeout=250
+    )
+    assert done.returncode == status, done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+def losses(out: Path) -> list[float]:
+    found = [line["loss"] for line in read_metrics(out) if line["kind"] == "step"]
+    assert len(found) == 9
+    return found
+
+
+@pytest.mark.slow
+def test_two_ranks_train_as_one_and_a_resume_may_change_their_number(make_set: MakeSet, tmp_path: Path) -> None:
+    data = make_set()
+    train(data, tmp_path / "one", CONFIG)
+    train(data, tmp_path / "two", CONFIG, "checkpoint_every_s=0", "keep_checkpoints=9", ranks=2)
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
+    one, two = (load_file(tmp_path / name / "backbone.safetensors") for name in ("one", "two"))
+    kernels = [name for name in one if one[name].ndim > 1]
+    assert len(kernels) > 10
+    for name in kernels:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-4)
+
+    # continue the two ranks' fourth step with one
+    for path in checkpoints(tmp_path / "two" / "checkpoints")[4:]:
+        path.unlink()
+    (tmp_path / "two" / "summary.json").unlink()
+    train(data, tmp_path / "two", CONFIG)
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_more_ranks_than_shards_do_not_hang_and_a_bad_shard_ends_all(make_set: MakeSet, tmp_path: Path) -> None:
+    data = make_set(per_shard=24)
+    config = dataclasses.replace(CONFIG, epochs=2)
+    assert len(list(data.glob("*.tar"))) == 1
+    train(data, tmp_path / "out", config, "workers=1", ranks=2)
+    (data / "shard-000000.tar").write_bytes(b"")
+    assert "shard-000000.tar: sha256" in train(data, tmp_path / "bad", config, ranks=2, status=1)
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_ends_with_75_and_the_next_run_goes_on(make_set: MakeSet, tmp_path: Path) -> None:
+    data, config = make_set(), dataclasses.replace(CONFIG, epochs=400)
+    for _ in range(2):
+        process = subprocess.Popen(
+            command(data, tmp_path / "out", config), env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "images/s" in line:
+                process.send_signal(signal.SIGTERM)
+                break
+        output = process.stdout.read()
+        assert process.wait(60) == 75, output
+        assert "stopped after step" in output
+    saved = checkpoints(tmp_path / "out" / "checkpoints")
+    assert len(saved) == 2
+    assert not (tmp_path / "out" / "summary.json").exists()
+
+
+@pytest.mark.slow
+def test_after_kill_9_the_run_ends_with_the_same_bytes(make_set: MakeSet, tmp_path: Path) -> None:
+    data, config = make_set(), dataclasses.replace(CONFIG, epochs=40)
+    train(data, tmp_path / "whole", config)
+    process = subprocess.Popen(
+        command(data, tmp_path / "out", config, "checkpoint_every_s=0", "workers=1"),
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while len(checkpoints(tmp_path / "out" / "checkpoints")) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "out" / "summary.json").exists()
+    train(data, tmp_path / "out", config)
+    assert (tmp_path / "whole" / "backbone.safetensors").read_bytes() == (
+        tmp_path / "out" / "backbone.safetensors"
+    ).read_bytes()

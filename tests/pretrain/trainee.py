@@ -1,0 +1,42 @@
+"""A training process for tests that kill it or run several: trainee.py DATA OUT CONFIG.json [knob=value ...]."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pretrain.train import PretrainConfig, SavedAndStoppedError, pretrain
+
+
+def main() -> int:
+    torch.set_num_threads(1)
+    data, out, config, *knobs = sys.argv[1:]
+    fields = json.loads(Path(config).read_text())
+    fields["crop_scale"] = tuple(fields["crop_scale"])
+    options: dict[str, Any] = {"tensorboard": False}
+    for knob in knobs:
+        name, value = knob.split("=")
+        options[name] = json.loads(value)
+    try:
+        pretrain(
+            PretrainConfig(**fields),
+            data,
+            out=Path(out),
+            progress=lambda done, total, note: print(done, total, note, flush=True),
+            **options,
+        )
+    except SavedAndStoppedError as stopped:
+        print(stopped, flush=True)
+        return stopped.exit_status
+    except (ValueError, OSError, RuntimeError) as error:
+        print(error, file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
