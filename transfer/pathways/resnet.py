@@ -294,7 +294,7 @@ class PolicyNetwork(nn.Module):
         # In float32 also under autocast: it costs little, and on CPUs oneDNN (torch 2.15) returns uninitialised memory as
         # the bf16 weight gradient of a strided 3x3 convolution of a 1x1 map, which a shrunk image soon becomes.
         with torch.autocast(x.device.type, enabled=False):
-            logits: Tensor = self.trunk(x.float())
+            logits: Tensor = self.trunk(x)
         if self.logits_per_block == 1:
             return logits
         return logits.view(-1, self.num_blocks, self.logits_per_block)

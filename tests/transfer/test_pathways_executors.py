@@ -1,0 +1,267 @@
+"""Masked, routed, grouped and planned execution compute the same numbers, and only the cheap ones are cheap."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from transfer.pathways.cost import count_flops, network_cost
+from transfer.pathways.executors import (
+    ChoiceUnit,
+    StaticPlan,
+    Unit,
+    plan_rows,
+    run_grouped,
+    run_masked,
+    run_subbatch,
+    skip_units,
+)
+from transfer.pathways.resnet import GatedResNet, batch_norms, build_gated_resnet
+
+ROUTED = [run_subbatch, run_grouped]
+
+
+def lively_network(arch: str, dtype: torch.dtype = torch.float64) -> GatedResNet:
+    network = build_gated_resnet(arch, num_classes=4, seed=0)
+    generator = torch.Generator().manual_seed(0)
+    for norm in batch_norms(network):
+        for tensor, low in ((norm.running_mean, -0.5), (norm.running_var, 0.5), (norm.weight, 0.5), (norm.bias, -0.5)):
+            assert tensor is not None
+            tensor.data.copy_(torch.rand(tensor.shape, generator=generator) + low)
+    return network.eval().to(dtype)
+
+
+def units_of(kind: str, network: GatedResNet) -> list[Unit]:
+    if kind == "skip":
+        return skip_units(network)
+    other = copy.deepcopy(network.blocks)
+    generator = torch.Generator().manual_seed(9)
+    for parameter in other.parameters():
+        parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator).to(parameter.dtype)
+    return [ChoiceUnit(frozen, tuned) for frozen, tuned in zip(other, network.blocks, strict=True)]  # type: ignore[arg-type]
+
+
+def images(count: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(3)).to(dtype)
+
+
+def policy(count: int, blocks: int, keep: float = 0.6, seed: int = 0) -> Tensor:
+    return (torch.rand(count, blocks, generator=torch.Generator().manual_seed(seed)) < keep).double()
+
+
+@pytest.fixture(autouse=True)
+def no_gradients() -> Iterator[None]:
+    with torch.no_grad():
+        yield
+
+
+@pytest.mark.parametrize("run", ROUTED)
+@pytest.mark.parametrize("kind", ["skip", "choice"])
+@pytest.mark.parametrize("arch", ["cifar_resnet20", "decathlon_resnet8", "resnet18"])
+def test_routed_execution_equals_masked_execution(arch: str, kind: str, run: object) -> None:
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-6)):
+        network = lively_network(arch, dtype)
+        units, x = units_of(kind, network), images(7, dtype)
+        decisions = policy(7, len(units)).to(dtype)
+        expected = run_masked(network, units, x, decisions)
+        found = run(network, units, x, decisions)  # type: ignore[operator]
+        scale = float(expected.abs().max())
+        assert scale > 0.1 and float((found - expected).abs().max()) <= tolerance * scale
+
+
+@pytest.mark.parametrize("run", ROUTED)
+def test_channels_last_stays_channels_last_and_right(run: object) -> None:
+    network, x = lively_network("resnet18", torch.float32), images(5, torch.float32)
+    decisions = policy(5, 8).float()
+    network.to(memory_format=torch.channels_last)
+    decisions[:, -1] = torch.tensor([0.0, 1.0, 1.0, 0.0, 1.0])
+    expected = run_masked(network, skip_units(network), x, decisions)
+    seen = []
+    hook = network.blocks[-1].residual.register_forward_hook(lambda _m, inputs, _o: seen.append(inputs[0]))
+    found = run(network, skip_units(network), x.contiguous(memory_format=torch.channels_last), decisions)  # type: ignore[operator]
+    hook.remove()
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert seen and all(tensor.is_contiguous(memory_format=torch.channels_last) for tensor in seen)
+
+
+@pytest.mark.parametrize("run", [run_masked, *ROUTED])
+def test_all_keep_is_the_plain_network_bit_for_bit(run: object) -> None:
+    network = lively_network("resnet18", torch.float32)
+    x = images(4, torch.float32)
+    found = run(network, skip_units(network), x, torch.ones(4, 8))  # type: ignore[operator]
+    assert torch.equal(network.head(found), network(x))
+
+
+@pytest.mark.parametrize("run", [run_masked, *ROUTED])
+def test_all_drop_is_stem_shortcuts_and_head(run: object) -> None:
+    network, x = lively_network("resnet18", torch.float32), images(4, torch.float32)
+    expected = network.stem(x)
+    for block in network.blocks:
+        expected = block.shortcut(expected)
+    found = run(network, skip_units(network), x, torch.zeros(4, 8))  # type: ignore[operator]
+    assert torch.equal(found, network.tail(expected))
+
+
+def test_a_dropped_block_leaves_its_shortcut_without_a_relu() -> None:
+    """A 1x1 convolution on the shortcut may give negative values, which a ReLU after the mixture would destroy."""
+    network, x = lively_network("resnet18"), images(3)
+    seen = []
+    hook = network.blocks[3].residual.register_forward_hook(lambda _m, inputs, _o: seen.append(inputs[0]))
+    decisions = torch.ones(3, 8)
+    decisions[:, 2] = 0.0  # the first block of the second stage
+    run_subbatch(network, skip_units(network), x, decisions)
+    hook.remove()
+    assert len(seen) == 1 and float(seen[0].min()) < 0
+
+
+@pytest.mark.parametrize("run", [run_masked, *ROUTED])
+@pytest.mark.parametrize("kind", ["skip", "choice"])
+def test_permuting_the_batch_permutes_the_outputs(kind: str, run: object) -> None:
+    network = lively_network("cifar_resnet8")
+    units, x, decisions = units_of(kind, network), images(6), policy(6, 3)
+    order = torch.tensor([3, 1, 5, 0, 4, 2])
+    found = run(network, units, x, decisions)  # type: ignore[operator]
+    permuted = run(network, units, x[order], decisions[order])  # type: ignore[operator]
+    torch.testing.assert_close(permuted, found[order], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("run", [run_masked, *ROUTED])
+def test_one_image_under_every_policy(run: object) -> None:
+    network, x = lively_network("cifar_resnet8"), images(1)
+    outputs = set()
+    for decisions in itertools.product((0.0, 1.0), repeat=3):
+        found = run(network, skip_units(network), x, torch.tensor([decisions]))  # type: ignore[operator]
+        expected = StaticPlan(network, skip_units(network), [int(value) for value in decisions])(x)
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+        outputs.add(round(float(found.sum()), 9))
+    assert len(outputs) == 8
+
+
+def test_a_block_sees_the_rows_that_keep_it_and_is_not_called_for_none() -> None:
+    network, decisions = lively_network("cifar_resnet20"), policy(9, 9)
+    decisions[:, 4] = 0.0
+    decisions[:, 7] = 1.0
+    rows: Counter[int] = Counter()
+    calls: Counter[int] = Counter()
+
+    def count(index: int) -> object:
+        def hook(_module: nn.Module, inputs: tuple[Tensor, ...], _output: Tensor) -> None:
+            rows[index] += len(inputs[0])
+            calls[index] += 1
+
+        return hook
+
+    for index, block in enumerate(network.blocks):
+        block.residual.register_forward_hook(count(index))  # type: ignore[union-attr,arg-type]
+    run_subbatch(network, skip_units(network), images(9), decisions)
+    assert calls[4] == 0 and max(calls.values()) == 1
+    assert [rows[index] for index in range(9)] == decisions.sum(dim=0).int().tolist()
+
+
+def test_executed_flops_are_the_predicted_ones_and_masked_ones_the_full_ones() -> None:
+    network = lively_network("resnet18", torch.float32)
+    cost = network_cost(network, height=16)
+    x, units = images(6, torch.float32), skip_units(network)
+    head = 2 * network.head.in_features * network.head.out_features
+    for decisions in (policy(6, 8).float(), torch.zeros(6, 8), torch.ones(6, 8)):
+        predicted = int(cost.of_policy(decisions).sum()) - 6 * head
+        for run in ROUTED:
+            assert count_flops(lambda run=run, d=decisions: run(network, units, x, d)) == predicted  # type: ignore[misc]
+        assert count_flops(lambda d=decisions: run_masked(network, units, x, d)) == 6 * (cost.total - head)  # type: ignore[misc]
+    one_way = units_of("choice", network)
+    assert count_flops(lambda: run_subbatch(network, one_way, x, policy(6, 8))) == 6 * (cost.total - head)
+
+
+class SynchronisationCounter(TorchDispatchMode):
+    """Counts the operations that copy values to the host (on a GPU each of them waits for the device)."""
+
+    FORCED = ("aten::_local_scalar_dense", "aten::nonzero", "aten::item", "aten::is_nonzero", "aten::masked_select")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: Counter[str] = Counter()
+
+    def __torch_dispatch__(
+        self, func: object, types: object, args: tuple[object, ...] = (), kwargs: object = None
+    ) -> object:
+        name = str(getattr(func, "_schema", func)).split("(")[0].split(".")[0]
+        self.names[name] += 1
+        return func(*args, **(kwargs or {}))  # type: ignore[operator]
+
+
+def test_no_block_asks_the_host_about_its_rows() -> None:
+    """Only the row plan is copied to the host (once, by `.cpu()`); no operation of the blocks depends on values."""
+    network, decisions = lively_network("cifar_resnet20"), policy(9, 9)
+    with SynchronisationCounter() as counter:
+        run_subbatch(network, skip_units(network), images(9), decisions)
+    assert counter.names["aten::convolution"] >= 10
+    assert not any(counter.names[name] for name in SynchronisationCounter.FORCED)
+
+
+def test_row_plan_lists_each_row_once_per_block() -> None:
+    decisions = policy(8, 5)
+    plan = plan_rows(decisions)
+    for unit in range(5):
+        assert plan.one_rows(unit).tolist() == decisions[:, unit].nonzero().flatten().tolist()
+        assert plan.zero_rows(unit).tolist() == (1 - decisions[:, unit]).nonzero().flatten().tolist()
+
+
+@pytest.mark.parametrize("run", ROUTED)
+def test_training_mode_batch_norm_is_refused(run: object) -> None:
+    network = lively_network("cifar_resnet8", torch.float32)
+    x, decisions = images(4, torch.float32), policy(4, 3).float()
+    next(iter(batch_norms(network.blocks[1]))).train()
+    with pytest.raises(RuntimeError, match="sub-batch execution needs batch norm in eval mode"):
+        run(network, skip_units(network), x, decisions)  # type: ignore[operator]
+    # And for a reason: with batch statistics the parts of a batch give other numbers than the batch.
+    network.eval()
+    network.blocks.train()
+    masked = run_masked(network, skip_units(network), x, torch.ones(4, 3))
+    halves = [run_masked(network, skip_units(network), half, torch.ones(2, 3)) for half in x.split(2)]
+    assert float((masked - torch.cat(halves)).abs().max()) > 0.01
+
+
+def test_gradients_of_routed_execution_equal_those_of_masked() -> None:
+    network, x = lively_network("cifar_resnet8"), images(5)
+    decisions = policy(5, 3)
+    grads = []
+    with torch.enable_grad():
+        for run in (run_masked, run_subbatch):
+            network.zero_grad()
+            network.head(run(network, skip_units(network), x, decisions)).square().sum().backward()
+            grads.append([p.grad.clone() for p in network.parameters() if p.grad is not None])
+    assert len(grads[0]) == len(grads[1]) > 20
+    for masked, routed in zip(*grads, strict=True):
+        torch.testing.assert_close(routed, masked, rtol=1e-9, atol=1e-9)
+
+
+def test_input_images_are_not_written_to() -> None:
+    network = lively_network("cifar_resnet8")
+    network.stem = nn.Identity()
+    network.blocks[0].shortcut = nn.Identity()
+    x = torch.randn(4, 16, 16, 16, dtype=torch.float64)
+    before = x.clone()
+    run_subbatch(network, skip_units(network), x, policy(4, 3))
+    assert torch.equal(x, before)
+
+
+def test_a_static_plan_has_no_trace_of_dropped_identity_blocks() -> None:
+    network = lively_network("cifar_resnet20")
+    plan = StaticPlan(network, skip_units(network), [0] * 9)
+    assert len(plan.chain) == 2  # the two shortcuts that change the shape
+    with pytest.raises(ValueError, match="a plan of 3 decisions for 9 blocks"):
+        StaticPlan(network, skip_units(network), [0, 1, 0])
+
+
+def test_a_policy_of_the_wrong_shape_is_refused() -> None:
+    network = lively_network("cifar_resnet8")
+    for run in (run_masked, *ROUTED):
+        with pytest.raises(ValueError, match=r"the policy is \(2, 3\), expected \(batch, blocks\) = \(4, 3\)"):
+            run(network, skip_units(network), images(4), policy(2, 3))
