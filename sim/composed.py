@@ -67,7 +67,8 @@ class PartGraph:
         levels.append((z, levels[-1][1]))
         for group in self.groups:
             place = group.height * z
-            radius = float(np.interp(place, *zip(*levels, strict=True)))
+            heights, radii = np.array(levels).T
+            radius = float(np.interp(place, heights, radii))
             count = group.count if group.count < 4 else max(3, group.count + int(rng.integers(-1, 2)))
             one = attachment(group, vary(group.length), radius * 0.75, rng)
             parts.append((group.slot, one.ring(count, 90.0 if count == 2 else 20.0).at(z=place)))

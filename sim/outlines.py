@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
-Points = Sequence[Sequence[float]] | Array
+Points = Sequence[Sequence[float] | Array] | Array
 
 
 def ellipse(radius_x: float, radius_y: float | None = None, sides: int = 24) -> Array:

@@ -1,4 +1,4 @@
-"""Simulation parameters: what a controller chooses (SimParams), from what (ActionSpace), within which bounds (SimRanges).
+"""Simulation parameters: what is chosen (SimParams), from what (ActionSpace), within which bounds (SimRanges).
 
 Source: Task2Sim (Mishra et al., CVPR 2022), section 3 and the released generator; the Unity units of the original
 are mapped to Blender's in `SimRanges`, one line per field.

@@ -143,8 +143,8 @@ def superellipsoid(
     *,
     square: float = 1.0,
     upright: float = 1.0,
-    sides: int = 24,
-    rings: int = 12,
+    sides: int = 20,
+    rings: int = 10,
 ) -> Solid:
     """Ball-like solid; exponents below 1 square it off, from above (`square`) or the side (`upright`)."""
     ry, rz = rx if ry is None else ry, rx if rz is None else rz

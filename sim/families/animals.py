@@ -6,7 +6,7 @@ import numpy as np
 
 from sim.families.recipe import Recipe, Rng, recipe
 from sim.geometry import Parts, Solid, join, loft
-from sim.outlines import Array, Points, in_space, spline
+from sim.outlines import Array, Points, spline
 from sim.solids import ball, bar, cylinder, extrude, lathe, leaf, superellipsoid, tube
 
 
@@ -64,19 +64,19 @@ def dog(rng: Rng) -> Parts:
     body = superellipsoid(thick, length / 2, thick * 1.1, square=0.8).at(z=tall)
     chest = superellipsoid(thick * 1.1, thick * 1.4, thick * 1.25).at(0, -length * 0.32, tall)
     head_at = np.array([0, -length / 2 - u(0.08, 0.16), tall + u(0.18, 0.3)])
-    neck = limb([[0, -length * 0.38, tall + 0.03], head_at + [0, 0.03, -0.03]], [thick * 0.9, thick * 0.6])
+    neck = limb([[0, -length * 0.38, tall + 0.03], np.add(head_at, [0, 0.03, -0.03])], [thick * 0.9, thick * 0.6])
     size = u(0.11, 0.14)
     muzzle = u(0.1, 0.2)
     head = superellipsoid(size, size * 1.15, size).at(*head_at)
     snout = superellipsoid(size * 0.5, muzzle, size * 0.48, square=0.8).at(
-        *(head_at + [0, -size - muzzle * 0.3, -0.035])
+        *(np.add(head_at, [0, -size - muzzle * 0.3, -0.035]))
     )
-    nose = ball(0.035, 10).at(*(head_at + [0, -size - muzzle * 1.25, -0.015]))
+    nose = ball(0.035, 10).at(*(np.add(head_at, [0, -size - muzzle * 1.25, -0.015])))
     if rng.random() < 0.5:
         ears = (
             superellipsoid(0.035, 0.06, u(0.1, 0.16))
             .turned(y=-15)
-            .at(*(head_at + [size * 0.95, 0.03, -0.02]))
+            .at(*(np.add(head_at, [size * 0.95, 0.03, -0.02])))
             .both("x")
         )
     else:
@@ -84,7 +84,7 @@ def dog(rng: Rng) -> Parts:
             lathe([[0, 0], [0.055, 0], [0.03, 0.08], [0, 0.15]], 10)
             .scaled(1, 0.5, 1)
             .turned(y=12)
-            .at(*(head_at + [size * 0.6, 0.03, size * 0.7]))
+            .at(*(np.add(head_at, [size * 0.6, 0.03, size * 0.7])))
             .both("x")
         )
     foot = u(0.025, 0.045)
@@ -169,7 +169,10 @@ def horse(rng: Rng) -> Parts:
     body = superellipsoid(thick, length / 2, thick * 1.15, square=0.75).at(z=tall)
     crest = np.array([0, -length * 0.66, tall + u(0.42, 0.55)])
     neck = limb([[0, -length * 0.35, tall], [0, -length * 0.55, tall + 0.25], crest], [0.2, 0.13, 0.09])
-    head = limb([crest + [0, 0.02, 0.02], crest + [0, -0.14, -0.08], crest + [0, -0.28, -0.24]], [0.09, 0.085, 0.05])
+    head = limb(
+        [np.add(crest, [0, 0.02, 0.02]), np.add(crest, [0, -0.14, -0.08]), np.add(crest, [0, -0.28, -0.24])],
+        [0.09, 0.085, 0.05],
+    )
     ears = lathe([[0, 0], [0.025, 0], [0.001, 0.1]], 8).at(0.04, crest[1], crest[2] + 0.06).both("x")
     front = limb(
         [[0.11, -length * 0.36, tall], [0.11, -length * 0.37, tall * 0.5], [0.11, -length * 0.36, 0.08]],
@@ -294,11 +297,14 @@ def giraffe(rng: Rng) -> Parts:
     body = superellipsoid(0.17, 0.36, 0.19).turned(x=-14).at(z=leg_z + 0.1)
     top = np.array([0, -0.5, leg_z + neck_z + 0.15])
     neck = limb([[0, -0.22, leg_z + 0.12], [0, -0.36, leg_z + 0.5], top], [0.17, 0.09, 0.06])
-    head = limb([top + [0, 0.05, 0.02], top + [0, -0.08, 0.0], top + [0, -0.22, -0.08]], [0.06, 0.075, 0.035])
+    head = limb(
+        [np.add(top, [0, 0.05, 0.02]), np.add(top, [0, -0.08, 0.0]), np.add(top, [0, -0.22, -0.08])],
+        [0.06, 0.075, 0.035],
+    )
     horn = join(
         [
-            bar(top + [0.03, 0.02, 0.04], top + [0.04, 0.03, 0.14], 0.012, sides=6),
-            ball(0.02, 8).at(*(top + [0.04, 0.03, 0.15])),
+            bar(np.add(top, [0.03, 0.02, 0.04]), np.add(top, [0.04, 0.03, 0.14]), 0.012, sides=6),
+            ball(0.02, 8).at(*(np.add(top, [0.04, 0.03, 0.15]))),
         ]
     ).both("x")
     ear = superellipsoid(0.07, 0.02, 0.03).at(0.1, top[1] + 0.04, top[2] + 0.05).both("x")
@@ -419,10 +425,10 @@ def snake(rng: Rng) -> Parts:
     path = np.concatenate([coil, spline(np.concatenate([coil[-1:], rise]), 4)[1:]])
     thick = np.interp(np.linspace(0, 1, len(path)), [0, 0.25, 0.8, 1], [0.008, 0.06, 0.062, 0.045])
     head_at = path[-1]
-    head = superellipsoid(0.075, 0.11, 0.045).at(*(head_at + [0, -0.06, 0]))
-    tip = head_at + [0, -0.25, -0.01]
-    fork = [bar(tip, tip + [side, -0.05, 0.01], 0.005, sides=5) for side in (-0.03, 0.03)]
-    tongue = join([bar(head_at + [0, -0.15, 0], tip, 0.006, sides=5), *fork])
+    head = superellipsoid(0.075, 0.11, 0.045).at(*(np.add(head_at, [0, -0.06, 0])))
+    tip = np.add(head_at, [0, -0.25, -0.01])
+    fork = [bar(tip, np.add(tip, [side, -0.05, 0.01]), 0.005, sides=5) for side in (-0.03, 0.03)]
+    tongue = join([bar(np.add(head_at, [0, -0.15, 0]), tip, 0.006, sides=5), *fork])
     return [
         ("skin", join([tube(path, thick, 10), head])),
         ("tongue", tongue),
@@ -452,15 +458,29 @@ ANIMALS: tuple[Recipe, ...] = (
     recipe(dog, fur="fur", muzzle="fur:pale,brown,dark", nose="plastic:black"),
     recipe(cat, fur="fur:orange,grey,dark,tan,black", pale="fur:white,pale", eye="plastic:black,green"),
     recipe(horse, coat="fur:brown,tan,dark,white,grey", hair="fur:dark,pale,black", hoof="plastic:black"),
-    recipe(bird, body="fur:bright,brown,grey", wing="fur:dark,bright", beak="plastic:orange,yellow", eye="plastic:black"),
-    recipe(duck, body="plastic:yellow|fur:white,brown", wing="fur:yellow,white,brown", bill="plastic:orange", eye="plastic:black"),
+    recipe(
+        bird, body="fur:bright,brown,grey", wing="fur:dark,bright", beak="plastic:orange,yellow", eye="plastic:black"
+    ),
+    recipe(
+        duck,
+        body="plastic:yellow|fur:white,brown",
+        wing="fur:yellow,white,brown",
+        bill="plastic:orange",
+        eye="plastic:black",
+    ),
     recipe(rabbit, fur="fur:brown,grey,tan,white", pale="fur:white", eye="plastic:black"),
     recipe(elephant, skin="skin:grey", tusk="ceramic:pale", eye="plastic:black"),
     recipe(giraffe, skin="skin:orange,tan,yellow", horn="fur:brown,dark"),
     recipe(snail, shell="ceramic:brown,tan,orange", body="skin:tan,grey", eye="plastic:black"),
-    recipe(turtle, shell="stone:green,brown|leather:green", rim="skin:tan,lime", skin="skin:green,lime", eye="plastic:black"),
+    recipe(
+        turtle,
+        shell="stone:green,brown|leather:green",
+        rim="skin:tan,lime",
+        skin="skin:green,lime",
+        eye="plastic:black",
+    ),
     recipe(butterfly, body="fur:dark,black", fore="paper:bright", hind="paper:bright", spot="paper:white,black,yellow"),
     recipe(spider, body="fur:dark,black,brown", leg="fur:dark,black,brown", eye="plastic:red,black"),
     recipe(snake, skin="leather:green,lime,brown,orange", tongue="skin:red", eye="plastic:black"),
     recipe(octopus, skin="skin:red,purple,orange,pink", white="ceramic:white", eye="plastic:black"),
-)  # fmt: skip
+)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from sim.families.recipe import Recipe, Rng, recipe
@@ -105,7 +107,7 @@ def lighthouse(rng: Rng) -> Parts:
     low, high, height, bands = u(0.3, 0.42), u(0.18, 0.24), u(1.6, 2.1), int(rng.integers(4, 8))
     levels = np.linspace(0, 1, bands + 1)
     rings: list[list[Solid]] = [[], []]
-    for i, (a, b) in enumerate(zip(levels, levels[1:], strict=False)):
+    for i, (a, b) in enumerate(itertools.pairwise(levels)):
         ra, rb = low + (high - low) * a, low + (high - low) * b
         rings[i % 2].append(lathe([[ra, a * height], [rb, b * height]], 28))
     gallery = join(

@@ -366,10 +366,10 @@ def layer_cake(rng: Rng) -> Parts:
         z += tall
         cream.append(cylinder(radius * 1.02, 0.05, sides=32).at(z=z))
         drips = [
-            superellipsoid(0.045, 0.03, u(0.05, 0.12), sides=10, rings=6).at(
+            superellipsoid(0.045, 0.03, u(0.05, 0.12), sides=8, rings=5).at(
                 radius * np.cos(a), radius * np.sin(a), z - 0.05
             )
-            for a in np.linspace(0, 2 * np.pi, 16)[:-1]
+            for a in np.linspace(0, 2 * np.pi, 14)[:-1]
         ]
         cream += drips
         last, radius = radius, radius * u(0.62, 0.78)
@@ -438,8 +438,10 @@ def lollipop(rng: Rng) -> Parts:
     t = np.linspace(0, 1, 90)
     radius = 0.33 * t
     spiral = tube(
-        in_space(np.column_stack([radius * np.cos(t * 8 * np.pi), radius * np.sin(t * 8 * np.pi)]), "xz")
-        + [0, -0.035, 0.3],
+        np.add(
+            in_space(np.column_stack([radius * np.cos(t * 8 * np.pi), radius * np.sin(t * 8 * np.pi)]), "xz"),
+            [0, -0.035, 0.3],
+        ),
         0.022,
         6,
     )

@@ -6,7 +6,7 @@ import numpy as np
 
 from sim.families.recipe import Recipe, Rng, recipe
 from sim.geometry import Parts, Solid, join, loft
-from sim.outlines import ellipse, in_space, rectangle, spline, symmetric
+from sim.outlines import Array, ellipse, in_space, rectangle, spline, symmetric
 from sim.solids import (
     ball,
     bar,
@@ -92,7 +92,9 @@ def laptop(rng: Rng) -> Parts:
 def telephone(rng: Rng) -> Parts:
     u = rng.uniform
     levels = [(0.62, 0.5, 0.0, 0.0), (0.6, 0.46, 0.08, 0.02), (0.36, 0.22, 0.32, 0.1)]
-    body = loft(np.stack([np.column_stack([rectangle(w, d, 0.06) + [0, y], np.full(16, z)]) for w, d, z, y in levels]))
+    body = loft(
+        np.stack([np.column_stack([np.add(rectangle(w, d, 0.06), [0, y]), np.full(16, z)]) for w, d, z, y in levels])
+    )
     slope = u(30, 40)
     dial = cylinder(0.16, 0.03, sides=28).turned(x=slope).at(0, -0.12, 0.2)
     holes = cylinder(0.026, 0.02, sides=10).at(0.11, 0, 0.02).ring(10).turned(x=slope).at(0, -0.12, 0.2)
@@ -404,7 +406,7 @@ def bathtub(rng: Rng) -> Parts:
     u = rng.uniform
     long, wide, tall = 1.5, u(0.65, 0.8), u(0.45, 0.55)
 
-    def ring(a: float, b: float, z: float, slope: float = 0.0) -> np.ndarray:
+    def ring(a: float, b: float, z: float, slope: float = 0.0) -> Array:
         o = ellipse(1.0, sides=32)
         o = np.sign(o) * np.abs(o) ** 0.75
         return np.column_stack([a * o[:, 0], b * o[:, 1], z + slope * np.maximum(o[:, 0], 0) ** 3])
@@ -443,7 +445,9 @@ def bathtub(rng: Rng) -> Parts:
 def toilet(rng: Rng) -> Parts:
     u = rng.uniform
     rings = [(0.16, 0.24, 0.0, 0.05), (0.14, 0.2, 0.15, 0.02), (0.22, 0.3, 0.36, -0.04), (0.25, 0.34, 0.42, -0.05)]
-    bowl = loft(np.stack([np.column_stack([ellipse(a, b, 28) + [0, y], np.full(28, z)]) for a, b, z, y in rings]))
+    bowl = loft(
+        np.stack([np.column_stack([np.add(ellipse(a, b, 28), [0, y]), np.full(28, z)]) for a, b, z, y in rings])
+    )
     outer = ellipse(0.26, 0.35, 28)
     seat = plate_with_hole(outer, outer * 0.7, 0.04).at(0, -0.05, 0.44)
     water = extrude(outer * 0.7, 0.02).at(0, -0.05, 0.425)

@@ -6,7 +6,7 @@ import numpy as np
 
 from sim.families.recipe import Recipe, Rng, recipe
 from sim.geometry import Parts, Solid, join
-from sim.outlines import in_space, spline
+from sim.outlines import Array, spline
 from sim.solids import ball, bar, blob, cylinder, lathe, leaf, superellipsoid, tube
 
 
@@ -56,10 +56,8 @@ def conifer(rng: Rng) -> Parts:
         tall = (height - 0.3) / tiers * 1.9
         lobed = lathe([[0, 0.06], [radius * 0.5, 0.02], [radius, -0.05], [radius * 0.45, tall * 0.5], [0.01, tall]], 22)
         angle = np.arctan2(lobed.vertices[:, 1], lobed.vertices[:, 0])
-        wave = 1 + 0.1 * np.cos(11 * angle)
-        cones.append(
-            lobed.warped(lambda v, w=wave: v * np.stack([w, w, np.ones_like(w)], axis=1)).turned(z=40 * t).at(z=low)
-        )  # type: ignore[misc]
+        wave = (1 + 0.1 * np.cos(11 * angle))[:, None] * [[1, 1, 0]] + [[0, 0, 1]]
+        cones.append(Solid(lobed.vertices * wave, lobed.faces, lobed.smooth).turned(z=40 * t).at(z=low))
     return [("trunk", trunk), ("needles", join(cones))]
 
 
@@ -218,7 +216,7 @@ def bare_tree(rng: Rng) -> Parts:
     limbs: list[Solid] = []
     twigs: list[Solid] = []
 
-    def grow(start: np.ndarray, direction: np.ndarray, length: float, thick: float, level: int) -> None:
+    def grow(start: Array, direction: Array, length: float, thick: float, level: int) -> None:
         middle = start + direction * length * 0.5 + rng.normal(size=3) * 0.05 * length
         end = start + direction * length
         (limbs if level < 2 else twigs).append(

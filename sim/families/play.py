@@ -6,8 +6,8 @@ import numpy as np
 
 from sim.families.recipe import Recipe, Rng, recipe
 from sim.geometry import Parts, Solid, join, loft
-from sim.outlines import arc, ellipse, gear, in_space, rectangle, spline, star, symmetric
-from sim.solids import ball, bar, beam, box, cylinder, extrude, lathe, plate_with_hole, superellipsoid, torus, tube
+from sim.outlines import Array, arc, ellipse, gear, in_space, rectangle, spline, star, symmetric
+from sim.solids import ball, bar, box, cylinder, extrude, lathe, plate_with_hole, superellipsoid, torus, tube
 
 
 def football(rng: Rng) -> Parts:
@@ -128,7 +128,7 @@ def kite(rng: Rng) -> Parts:
         [[0, 0], [-wide, 0], [0, -low]],
         [[0, 0], [0, -low], [wide, 0]],
     ]
-    sails = [extrude(q, 0.008).turned(x=70) for q in quarters]
+    sails = [extrude(np.array(q), 0.008).turned(x=70) for q in quarters]
     sticks = (
         join([bar([-wide, 0, 0], [wide, 0, 0], 0.012), bar([0, high, 0], [0, -low, 0], 0.012)])
         .turned(x=70)
@@ -400,8 +400,9 @@ def shield(rng: Rng) -> Parts:
         outline = symmetric(spline([[0, -0.6], [0.25, -0.35], [0.42, 0.05], [0.42, 0.42], [0, u(0.42, 0.52)]], 5))
     bend = u(0.15, 0.35)
 
-    def curve(v: np.ndarray) -> np.ndarray:
-        return v - np.column_stack([0 * v[:, 0], 0 * v[:, 0], bend * v[:, 0] ** 2])
+    def curve(v: Array) -> Array:
+        result: Array = v - np.column_stack([0 * v[:, 0], 0 * v[:, 0], bend * v[:, 0] ** 2])
+        return result
 
     body = bendable_plate(outline, 0.05).warped(curve).turned(x=80)
     rim = tube(in_space(outline, "xy"), 0.03, 6, closed=True).warped(curve).turned(x=80)
@@ -421,7 +422,7 @@ def shield(rng: Rng) -> Parts:
     return [("body", body), ("rim", rim), ("rim", boss), ("emblem", emblem)]
 
 
-def bendable_plate(outline: np.ndarray, thickness: float) -> Solid:
+def bendable_plate(outline: Array, thickness: float) -> Solid:
     """A plate over a star-shaped outline, fine enough to be bent."""
     rings = np.linspace(0.02, 1, 7)
     levels = [

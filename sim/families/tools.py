@@ -21,7 +21,7 @@ def grip(length: float, radius: float, belly: float = 1.25) -> Solid:
         [radius * belly, -0.97 * length],
         [0, -length],
     ]
-    return lathe(profile, 16)
+    return lathe(np.array(profile), 16)
 
 
 def hammer(rng: Rng) -> Parts:
@@ -93,7 +93,7 @@ def key(rng: Rng) -> Parts:
         bow = join([ring.at(0, 0, 0.27), ring.at(-0.11, 0, 0.1), ring.at(0.11, 0, 0.1)])
     else:
         outer = ellipse(u(0.17, 0.22), u(0.15, 0.2), 24)
-        bow = plate_with_hole(outer, ellipse(0.05, sides=24) + [0, 0.08], 0.045).turned(x=90).at(z=0.15)
+        bow = plate_with_hole(outer, np.add(ellipse(0.05, sides=24), [0, 0.08]), 0.045).turned(x=90).at(z=0.15)
     teeth = [
         box(u(0.1, 0.19), 0.04, 0.045).at(0.08, 0, -long + 0.03 + 0.075 * i) for i in range(int(rng.integers(2, 5)))
     ]

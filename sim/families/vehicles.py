@@ -7,7 +7,7 @@ import numpy as np
 from sim.families.recipe import Recipe, Rng, recipe
 from sim.geometry import Parts, Solid, join, loft
 from sim.outlines import in_space, rectangle, spline
-from sim.solids import ball, bar, beam, box, cylinder, extrude, lathe, slab, superellipsoid, torus, tube
+from sim.solids import bar, beam, box, cylinder, extrude, lathe, slab, superellipsoid, torus, tube
 
 
 def tyre(radius: float, width: float) -> Solid:
@@ -40,9 +40,9 @@ def wheels(radius: float, width: float, track: float, places: list[float]) -> Pa
     return [("tyre", rubber.both("x")), ("hub", metal.both("x"))]
 
 
-def spoked_wheel(radius: float, thick: float, spokes: int) -> tuple[Solid, Solid]:
+def spoked_wheel(radius: float, thick: float, spokes: int, sides: int = 28) -> tuple[Solid, Solid]:
     """Tyre and spokes of a thin wheel with its axis along x, centred on the origin."""
-    rim = torus(radius, thick, sides=32, section=8).sideways()
+    rim = torus(radius, thick, sides=sides, section=6).sideways()
     rods = bar([0, 0, 0], [radius, 0, 0], thick * 0.25, sides=5).ring(spokes)
     return rim, join([rods, cylinder(radius * 0.09, radius * 0.24, sides=12)]).sideways()
 
@@ -120,7 +120,7 @@ def airplane(rng: Rng) -> Parts:
     def wing(reach: float, chord: float, end: float, back: float, rise: float) -> Solid:
         section = np.array([[-0.5, 0], [-0.3, 0.06], [0.1, 0.05], [0.5, 0], [0.1, -0.03], [-0.3, -0.03]])
         inner = in_space(section * [chord, chord], "yz", 0.0)
-        outer = in_space(section * [end, end], "yz", reach) + [0, back, rise]
+        outer = np.add(in_space(section * [end, end], "yz", reach), [0, back, rise])
         return loft(np.stack([inner, outer]))
 
     high = rng.random() < 0.35
@@ -163,7 +163,7 @@ def bicycle(rng: Rng) -> Parts:
     crank = np.array([0, base * 0.08, radius - 0.04])
     seat = np.array([0, base * 0.2, radius + u(0.45, 0.56)])
     head = np.array([0, -base * 0.34, radius + u(0.42, 0.52)])
-    low_head = head + [0, -0.03, -0.12]
+    low_head = np.add(head, [0, -0.03, -0.12])
     tubes = [
         (crank, seat),
         (crank, low_head),
@@ -175,7 +175,7 @@ def bicycle(rng: Rng) -> Parts:
     if rng.random() < 0.75:
         tubes.append((seat - [0, 0.02, 0.06], head))
     else:
-        tubes.append((crank + [0, 0.04, 0.18], head))
+        tubes.append((np.add(crank, [0, 0.04, 0.18]), head))
     steel = join([bar(a, b, u(0.016, 0.024), sides=8) for a, b in tubes])
     wide = u(0.2, 0.3)
     if rng.random() < 0.5:
@@ -195,14 +195,14 @@ def bicycle(rng: Rng) -> Parts:
             ],
             4,
         )
-    bars = join([tube(grip, 0.014).at(*head), bar(head, head + [0, 0, 0.05], 0.015)])
-    saddle = superellipsoid(0.075, 0.14, 0.035, square=0.8).tapered(0.9).at(*(seat + [0, 0.01, 0.09]))
-    post = bar(seat, seat + [0, 0.01, 0.08], 0.013)
+    bars = join([tube(grip, 0.014).at(*head), bar(head, np.add(head, [0, 0, 0.05]), 0.015)])
+    saddle = superellipsoid(0.075, 0.14, 0.035, square=0.8).tapered(0.9).at(*(np.add(seat, [0, 0.01, 0.09])))
+    post = bar(seat, np.add(seat, [0, 0.01, 0.08]), 0.013)
     pedals = join(
         [
             cylinder(0.09, 0.01, sides=20).sideways().at(0.05, crank[1], crank[2]),
-            bar(crank + [0.06, 0, 0], crank + [0.06, -0.05, -0.15], 0.01),
-            bar(crank - [0.06, 0, 0], crank + [-0.06, 0.05, 0.15], 0.01),
+            bar(np.add(crank, [0.06, 0, 0]), np.add(crank, [0.06, -0.05, -0.15]), 0.01),
+            bar(crank - [0.06, 0, 0], np.add(crank, [-0.06, 0.05, 0.15]), 0.01),
             box(0.1, 0.07, 0.02).at(0.11, crank[1] - 0.05, crank[2] - 0.15),
             box(0.1, 0.07, 0.02).at(-0.11, crank[1] + 0.05, crank[2] + 0.15),
         ]
@@ -376,7 +376,7 @@ def locomotive(rng: Rng) -> Parts:
         (0.15 * length, big),
         (0.35 * length, big),
     ):
-        rim, spokes = spoked_wheel(r, 0.06, 8)
+        rim, spokes = spoked_wheel(r, 0.06, 6, sides=18)
         rims.append(rim.at(radius * 0.95, y, r + 0.06))
         rods.append(spokes.at(radius * 0.95, y, r + 0.06))
     rods.append(box(0.06, 0.45 * length, 0.08).at(radius * 1.1, 0.15 * length, big))
@@ -558,19 +558,67 @@ def skateboard(rng: Rng) -> Parts:
 PAINT = "plastic:bright|metal:bright|plastic:white,dark"
 VEHICLES: tuple[Recipe, ...] = (
     recipe(car, body=PAINT, glass="glass:dark|plastic:black", tyre="rubber", hub="metal", light="glass:white"),
-    recipe(airplane, hull="metal:white,silver|plastic:bright,white", wing="metal:white,silver|plastic:bright,white", engine="metal", glass="glass:dark|plastic:black"),
+    recipe(
+        airplane,
+        hull="metal:white,silver|plastic:bright,white",
+        wing="metal:white,silver|plastic:bright,white",
+        engine="metal",
+        glass="glass:dark|plastic:black",
+    ),
     recipe(bicycle, tyre="rubber", spokes="metal", frame="metal:bright|metal:dark", saddle="leather|plastic:black"),
     recipe(sailboat, hull="plastic:white,blue,red|wood", deck="wood", mast="metal|wood", sail="fabric:white,pale,red"),
     recipe(rowing_boat, hull="wood|plastic:green,blue,red", rail="wood", oar="wood"),
-    recipe(truck, cab=PAINT, load="metal|plastic:white,any|wood", chassis="metal:dark", glass="glass:dark|plastic:black", tyre="rubber", hub="metal"),
+    recipe(
+        truck,
+        cab=PAINT,
+        load="metal|plastic:white,any|wood",
+        chassis="metal:dark",
+        glass="glass:dark|plastic:black",
+        tyre="rubber",
+        hub="metal",
+    ),
     recipe(bus, body=PAINT, glass="glass:dark|plastic:black", stripe="plastic:white,dark", tyre="rubber", hub="metal"),
-    recipe(locomotive, boiler="metal:dark,black|metal:green", trim="metal:brass|metal:red,black", cab="metal:red,green,black", glass="glass:dark|plastic:black", wheel="metal:dark|metal:red"),
+    recipe(
+        locomotive,
+        boiler="metal:dark,black|metal:green",
+        trim="metal:brass|metal:red,black",
+        cab="metal:red,green,black",
+        glass="glass:dark|plastic:black",
+        wheel="metal:dark|metal:red",
+    ),
     recipe(helicopter, body=PAINT, glass="glass:dark|plastic:black", rotor="metal:dark|plastic:dark", skid="metal"),
-    recipe(rocket, body="metal:white,silver|plastic:white", trim="plastic:red,blue,orange|metal:red", nozzle="metal:dark", window="glass:blue|plastic:black"),
+    recipe(
+        rocket,
+        body="metal:white,silver|plastic:white",
+        trim="plastic:red,blue,orange|metal:red",
+        nozzle="metal:dark",
+        window="glass:blue|plastic:black",
+    ),
     recipe(hot_air_balloon, cloth="fabric:bright", band="fabric:bright", basket="wood:tan", rope="fabric:dark"),
-    recipe(submarine, hull="metal:yellow,grey,dark", fin="metal:red,grey", metal="metal:brass,dark", port="glass:blue|plastic:black"),
-    recipe(tractor, body="metal:red,green,blue,yellow", pipe="metal:dark", glass="glass:white,blue", tyre="rubber", hub="metal:yellow,red,white"),
-    recipe(scooter, deck="wood|plastic:bright|metal", stem="metal", grip="rubber|plastic:bright", tyre="rubber|plastic:bright"),
-    recipe(wheelbarrow, tray="metal:green,red,grey|plastic", bar="metal|wood", grip="rubber|plastic:bright", wheel="rubber"),
+    recipe(
+        submarine,
+        hull="metal:yellow,grey,dark",
+        fin="metal:red,grey",
+        metal="metal:brass,dark",
+        port="glass:blue|plastic:black",
+    ),
+    recipe(
+        tractor,
+        body="metal:red,green,blue,yellow",
+        pipe="metal:dark",
+        glass="glass:white,blue",
+        tyre="rubber",
+        hub="metal:yellow,red,white",
+    ),
+    recipe(
+        scooter,
+        deck="wood|plastic:bright|metal",
+        stem="metal",
+        grip="rubber|plastic:bright",
+        tyre="rubber|plastic:bright",
+    ),
+    recipe(
+        wheelbarrow, tray="metal:green,red,grey|plastic", bar="metal|wood", grip="rubber|plastic:bright", wheel="rubber"
+    ),
     recipe(skateboard, deck="wood|plastic:bright", truck="metal", wheel="plastic:bright,white"),
-)  # fmt: skip
+)

@@ -406,7 +406,7 @@ def t_shirt(rng: Rng) -> Parts:
         [0.07, tall - 0.06],
         [0, tall - 0.08],
     ]
-    cloth = extrude(symmetric(side), 0.1, bevel=0.03).turned(x=90)
+    cloth = extrude(symmetric(np.array(side)), 0.1, bevel=0.03).turned(x=90)
     collar = tube(
         in_space(
             spline([[-0.11, tall], [-0.07, tall - 0.06], [0, tall - 0.09], [0.07, tall - 0.06], [0.11, tall]], 3), "xz"
@@ -430,7 +430,7 @@ def trousers(rng: Rng) -> Parts:
     leg = loft(
         np.stack(
             [
-                np.column_stack([ellipse(r, r * 0.72, 16) + [x, 0], np.full(16, z)])
+                np.column_stack([np.add(ellipse(r, r * 0.72, 16), [x, 0]), np.full(16, z)])
                 for r, x, z in (
                     (u(0.08, 0.14), 0.1 + spread, -tall),
                     (0.12, 0.1 + spread * 0.6, -tall * 0.5),
