@@ -1,0 +1,124 @@
+"""Visual Decathlon: the score's anchors, and the reader on generated files in the challenge's layout."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from transfer.pathways.decathlon import (
+    BASELINE,
+    CLASSES,
+    channel_statistics,
+    decathlon_points,
+    decathlon_score,
+    load_domain,
+    spottune_settings,
+)
+
+PUBLISHED = {
+    "SpotTune": ((60.32, 63.91, 80.48, 96.49, 57.13, 99.52, 85.22, 88.84, 96.72, 52.34), 3612),
+    "Parallel RA": ((60.32, 64.21, 81.92, 94.73, 58.83, 99.38, 84.68, 89.21, 96.54, 50.94), 3412),
+    "RA large": ((67.00, 67.69, 84.69, 94.28, 59.41, 97.43, 84.86, 89.92, 96.59, 52.39), 3131),
+    "RA decay": ((59.67, 61.87, 81.20, 93.88, 57.13, 97.57, 81.67, 89.62, 96.13, 50.12), 2621),
+    "RA finetune all": ((59.23, 63.73, 81.31, 93.30, 57.02, 97.47, 83.43, 89.82, 96.17, 50.28), 2643),
+    "Scratch": ((59.87, 57.10, 75.73, 91.20, 37.77, 96.55, 56.30, 88.74, 96.63, 43.27), 1625),
+    "Scratch+": ((59.67, 59.59, 76.08, 92.45, 39.63, 96.90, 56.66, 88.74, 96.78, 44.17), 1826),
+    "Series RA": ((60.32, 61.87, 81.22, 93.88, 57.13, 99.27, 81.67, 89.62, 96.57, 50.12), 3159),
+    "LwF": ((59.87, 61.15, 82.23, 92.34, 58.83, 97.57, 83.05, 88.08, 96.10, 50.04), 2515),
+    "PiggyBack": ((57.69, 65.29, 79.87, 96.99, 57.45, 97.27, 79.09, 87.63, 97.24, 47.48), 2838),
+    "DAN": ((57.74, 64.12, 80.07, 91.30, 56.54, 98.46, 86.05, 89.67, 96.77, 49.48), 2851),
+}
+"""Rows of SpotTune's table whose accuracies and score agree; domains in the order of `CLASSES`."""
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_rows(name: str) -> None:
+    accuracies, printed = PUBLISHED[name]
+    assert decathlon_score(dict(zip(CLASSES, accuracies, strict=True))) == pytest.approx(printed, abs=3)
+
+
+def test_anchors_of_the_score() -> None:
+    assert decathlon_score(BASELINE) == pytest.approx(2500.0)
+    assert decathlon_score(dict.fromkeys(CLASSES, 100.0)) == pytest.approx(10000.0)
+    assert decathlon_score(dict.fromkeys(CLASSES, 0.0)) == 0.0
+    assert decathlon_points("svhn", 100 - 2 * 3.45) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_missing_or_unknown_domain_is_named() -> None:
+    with pytest.raises(ValueError, match="missing: ucf101"):
+        decathlon_score({domain: 50.0 for domain in CLASSES if domain != "ucf101"})
+    with pytest.raises(ValueError, match="unknown domain 'mnist'; allowed: imagenet12"):
+        decathlon_points("mnist", 50.0)
+
+
+def write_domain(root: Path, *, test_labels: bool, domain: str = "daimlerpedcls", first: int = 1) -> None:
+    folder = root / "decathlon"
+    (folder / "annotations").mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 8), ("val", 4), ("test", 6)):
+        images, annotations = [], []
+        for number in range(count):
+            name = f"data/{domain}/{split}/{number:06d}.png"
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 255, (20, 20, 3), dtype=np.uint8)).save(folder / name)
+            images.append({"id": 1000 + number, "file_name": name, "width": 20, "height": 20})
+            annotations.append({"id": number, "image_id": 1000 + number, "category_id": first + number % 2})
+        content: dict[str, object] = {"images": images}
+        content["categories"] = [{"id": first + i, "name": name} for i, name in enumerate(("no person", "person"))]
+        if split != "test" or test_labels:
+            content["annotations"] = annotations
+        (folder / "annotations" / f"{domain}_{split}.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.mark.parametrize("first", [0, 1, 10])
+def test_labels_start_at_zero_whatever_the_category_ids(tmp_path: Path, first: int) -> None:
+    write_domain(tmp_path, test_labels=True, first=first)
+    task = load_domain("daimlerpedcls", root=tmp_path)
+    assert task.name == "decathlon:daimlerpedcls" and task.classes == ("no person", "person")
+    assert task.val is not None and (len(task.train), len(task.val), len(task.test)) == (8, 4, 6)
+    assert task.train.labels.tolist() == [0, 1] * 4
+    assert task.train.read(3).size == (20, 20)
+
+
+def test_without_test_labels_the_validation_part_is_the_test_split(tmp_path: Path) -> None:
+    write_domain(tmp_path, test_labels=False)
+    task = load_domain("daimlerpedcls", root=tmp_path)
+    assert task.val is None and len(task.test) == 4 and "val is the test split" in task.notes[0]
+
+
+def test_broken_annotations_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"dtd_train\.json: no such file"):
+        load_domain("dtd", root=tmp_path)
+    write_domain(tmp_path, test_labels=True)
+    path = tmp_path / "decathlon" / "annotations" / "daimlerpedcls_val.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**content, "annotations": content["annotations"][1:]}), encoding="utf-8")
+    with pytest.raises(ValueError, match="1 images have no annotation, first data/daimlerpedcls/val/000000"):
+        load_domain("daimlerpedcls", root=tmp_path)
+    path.write_text("{}", encoding="utf-8")
+    with pytest.raises(ValueError, match="is no annotation file: KeyError 'images'"):
+        load_domain("daimlerpedcls", root=tmp_path)
+    content["images"][0]["file_name"] = "../../secret.png"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ValueError, match="points outside"):
+        load_domain("daimlerpedcls", root=tmp_path)
+    write_domain(tmp_path, test_labels=True, domain="svhn")
+    with pytest.raises(ValueError, match="svhn has 10 classes"):
+        load_domain("svhn", root=tmp_path)
+
+
+def test_settings_are_the_published_ones_with_the_domain_s_statistics(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"convert decathlon_mean_std\.pickle to JSON once"):
+        channel_statistics("aircraft", root=tmp_path)
+    statistics = {name: {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.2, 0.3]} for name in ("aircraft", "svhn")}
+    (tmp_path / "decathlon_mean_std.json").write_text(json.dumps(statistics), encoding="utf-8")
+    aircraft, svhn = (spottune_settings(domain, root=tmp_path) for domain in ("aircraft", "svhn"))
+    assert (aircraft.size, aircraft.resize, aircraft.augment, aircraft.evaluation_size) == (64, 72, "crop", 72)
+    assert (svhn.size, svhn.augment, svhn.weight_decay, aircraft.weight_decay) == (72, "none", 0.0, 5e-4)
+    assert aircraft.channel_mean == (0.4, 0.5, 0.6) and aircraft.epochs == 110
+    with pytest.raises(ValueError, match="dtd needs a mean"):
+        spottune_settings("dtd", root=tmp_path)

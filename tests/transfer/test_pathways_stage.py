@@ -1,0 +1,302 @@
+"""The stage: one command for every method; resumable, seeded, tested once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from transfer.data import ArraySource, Task, image_set
+from transfer.pathways.baselines import FineTuning, last_blocks, random_blocks
+from transfer.pathways.config import (
+    METHODS,
+    BlockDropConfig,
+    FeatureExtractorConfig,
+    L2SPConfig,
+    Last2Config,
+    LesionConfig,
+    PathwayConfig,
+    SpotTuneConfig,
+    StandardConfig,
+    method_name,
+)
+from transfer.pathways.learning import Schedule, fit, predict_all
+from transfer.pathways.pixels import load_pixels
+from transfer.pathways.resnet import build_gated_resnet
+from transfer.pathways.stage import train_pathway
+from transfer.score import load_correct, paired_bootstrap
+
+BACKBONE = "random:cifar_resnet8"
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def toy_task(train: int = 48, test: int = 24, *, val: int = 0, size: int = 16) -> Task:
+    """Three classes of colour with noise: learnable in a few steps."""
+    rng = np.random.default_rng(0)
+    count = train + val + test
+    labels = np.arange(count) % 3
+    arrays = rng.integers(0, 120, (count, size, size, 3))
+    arrays[np.arange(count), :, :, labels] += 120
+    images = image_set([f"{i:04d}" for i in range(count)], labels, ArraySource(arrays.astype(np.uint8)))
+    parts = [images.select(np.arange(a, b)) for a, b in ((0, train), (train, train + val), (train + val, count))]
+    return Task("toy", ("red", "green", "blue"), parts[0], parts[2], val=parts[1] if val else None)
+
+
+SMALL = {"size": 16, "epochs": 4, "batch_size": 16, "seeds": (0, 1), "learning_rates": (0.05,)}
+
+
+def small(kind: type[PathwayConfig], **changes: object) -> PathwayConfig:
+    more: dict[str, object] = {}
+    if issubclass(kind, SpotTuneConfig):
+        more = {"policy_shrink": 1}
+    if issubclass(kind, BlockDropConfig):
+        more = {"curriculum_epochs": 4, "joint_epochs": 2, "penalties": (1.0, 5.0), "policy_shrink": 1}
+    if issubclass(kind, LesionConfig):
+        more = {"arch": "cifar_resnet20", "draws": 2, "seeds": (0,), "epochs": 2}
+    return kind(**{**SMALL, **more, **changes})  # type: ignore[arg-type]
+
+
+def test_there_is_a_name_for_every_method() -> None:
+    assert len(METHODS) == 12
+    assert [method_name(kind()) for kind in METHODS.values()] == list(METHODS)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "lesion"])
+def test_every_method_runs_on_a_task_and_leaves_its_files(name: str, tmp_path: Path) -> None:
+    config = small(METHODS[name])
+    seen: list[tuple[int, int, str]] = []
+    summary = train_pathway(config, BACKBONE, toy_task(), out=tmp_path, progress=lambda *report: seen.append(report))
+    assert (summary["method"], summary["task"], summary["metric"]) == (name, "toy", "accuracy")
+    assert summary["n_train"] == 48 and summary["n_test"] == 24 and len(summary["scores"]) == 2
+    assert summary["score"] == pytest.approx(np.mean(summary["scores"]))
+    assert summary["ci95"][0] <= summary["score"] <= summary["ci95"][1]
+    correct = load_correct(tmp_path)
+    assert correct.shape == (2, 24) and 100 * correct.mean() == pytest.approx(summary["score"])
+    assert paired_bootstrap(correct, correct).points == 0.0
+    assert json.loads((tmp_path / "summary.json").read_text(encoding="utf-8")) == summary
+    assert not (tmp_path / "runs").exists() and len((tmp_path / "names.csv").read_text().splitlines()) == 25
+    assert seen and all(0 <= done <= total for done, total, _ in seen)
+    for row in summary["per_seed"]:
+        assert row["flops_network"] <= row["flops_plain"] and row["flops_total"] >= row["flops_network"]
+    if name.startswith("spottune") or name == "random_policy":
+        assert "all_tuned" in summary["others"]
+    if name == "blockdrop":
+        assert set(summary["others"]) == {"full", "joint_full", "first_k", "random_k", "dist_k"}
+        assert (tmp_path / "easy_and_hard.png").stat().st_size > 1000
+        assert 0 <= summary["per_seed"][0]["blocks_kept"] <= 3
+
+
+def test_fine_tuning_learns_the_toy_task(tmp_path: Path) -> None:
+    summary = train_pathway(small(StandardConfig, epochs=8), BACKBONE, toy_task(), out=tmp_path)
+    assert summary["score"] > 80
+
+
+def test_the_feature_extractor_leaves_the_network_alone_and_fits_the_head(tmp_path: Path) -> None:
+    summary = train_pathway(small(FeatureExtractorConfig), BACKBONE, toy_task(), out=tmp_path)
+    assert summary["score"] > 80 and summary["scores"][0] == summary["scores"][1]
+    assert summary["per_seed"][0]["parameters_new_per_task"] == 64 * 3 + 3
+
+
+def test_a_finished_run_is_not_repeated_and_another_one_is_refused(tmp_path: Path) -> None:
+    config = small(StandardConfig)
+    first = train_pathway(config, BACKBONE, toy_task(), out=tmp_path)
+    calls: list[object] = []
+    again = train_pathway(config, BACKBONE, toy_task(), out=tmp_path, progress=lambda *r: calls.append(r))
+    assert again == first and not calls
+    with pytest.raises(ValueError, match="holds a run of another config"):
+        train_pathway(small(StandardConfig, epochs=5), BACKBONE, toy_task(), out=tmp_path)
+    with pytest.raises(ValueError, match="holds a run of another backbone"):
+        train_pathway(config, "random:cifar_resnet8:1", toy_task(), out=tmp_path)
+
+
+@pytest.mark.parametrize("kind", [SpotTuneConfig, BlockDropConfig])
+def test_an_interrupted_run_gives_the_same_result(kind: type[PathwayConfig], tmp_path: Path) -> None:
+    config = small(kind, learning_rates=(0.05, 0.01))
+    whole = train_pathway(config, BACKBONE, toy_task(), out=tmp_path / "whole")
+
+    class Killed(BaseException):
+        pass
+
+    for stop in (3, 9):
+        ticks = 0
+
+        def killer(done: int, total: int, note: str, stop: int = stop) -> None:
+            nonlocal ticks
+            ticks += 1
+            if ticks == stop:
+                raise Killed
+
+        with pytest.raises(Killed):
+            train_pathway(config, BACKBONE, toy_task(), out=tmp_path / "cut", progress=killer)
+        assert not (tmp_path / "cut" / "summary.json").exists()
+    resumed = train_pathway(config, BACKBONE, toy_task(), out=tmp_path / "cut")
+    assert resumed["scores"] == whole["scores"] and resumed["chosen"] == whole["chosen"]
+    files = [(tmp_path / part / "predictions.safetensors").read_bytes() for part in ("whole", "cut")]
+    assert files[0] == files[1]
+
+
+def test_training_continues_from_a_checkpoint_to_the_same_bits(tmp_path: Path) -> None:
+    pixels = load_pixels(toy_task().train, size=16)
+    schedule = Schedule(epochs=4, batch_size=16, milestones=(0.5,), augment="crop_flip")
+
+    def learner() -> FineTuning:
+        network = build_gated_resnet("cifar_resnet8", num_classes=3, seed=0)
+        return FineTuning(network, StandardConfig(), learning_rate=0.05)
+
+    whole, stopped, resumed = learner(), learner(), learner()
+    fit(whole, pixels, schedule, seed=3)
+    steps = 0
+
+    def stop(note: str) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 8:  # in the middle of the third epoch
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(stopped, pixels, schedule, seed=3, checkpoint=tmp_path / "c.pt", tick=stop, checkpoint_every_s=0.0)
+    fit(resumed, pixels, schedule, seed=3, checkpoint=tmp_path / "c.pt")
+    states = zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True)
+    assert all(torch.equal(value, other) for (_, value), other in states)
+
+
+def test_the_task_s_own_validation_part_selects_and_then_trains(tmp_path: Path) -> None:
+    config = small(StandardConfig, learning_rates=(0.05, 1e-6))
+    summary = train_pathway(config, BACKBONE, toy_task(val=12), out=tmp_path)
+    assert summary["n_validation"] == 12 and summary["n_train"] == 60
+    assert summary["chosen"] == {"learning_rate": 0.05} and len(summary["selection"]) == 2
+
+
+def test_what_is_not_tuned_keeps_its_bits() -> None:
+    pixels = load_pixels(toy_task().train, size=16)
+    network = build_gated_resnet("cifar_resnet20", num_classes=3, seed=0)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    learner = FineTuning(network, Last2Config(), learning_rate=0.1, tuned_blocks=last_blocks(network, 2))
+    fit(learner, pixels, Schedule(epochs=1, batch_size=16), seed=0)
+    changed = {
+        name.split(".")[0] + "." + name.split(".")[1]
+        for name, value in network.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
+    assert changed == {"blocks.7", "blocks.8", "head.weight", "head.bias"}
+    with pytest.raises(ValueError, match="last 10 blocks of a network of 9"):
+        last_blocks(network, 10)
+
+
+def test_random_blocks_are_half_of_them_and_differ_between_seeds() -> None:
+    network = build_gated_resnet("cifar_resnet20", num_classes=3, seed=0)
+    sets = [random_blocks(network, 0.5, seed=seed) for seed in range(5)]
+    assert all(len(chosen) == 4 for chosen in sets) and len(set(sets)) > 1
+
+
+def test_l2_sp_holds_the_weights_near_their_start() -> None:
+    pixels = load_pixels(toy_task().train, size=16)
+    moved = []
+    for weight in (0.0, 1.0):
+        network = build_gated_resnet("cifar_resnet8", num_classes=3, seed=0)
+        start = network.blocks[0].residual[0].weight.detach().clone()  # type: ignore[union-attr,index]
+        learner = FineTuning(network, L2SPConfig(weight_decay=0.0), learning_rate=0.05, l2_sp=weight)
+        fit(learner, pixels, Schedule(epochs=4, batch_size=16), seed=0)
+        moved.append(float((network.blocks[0].residual[0].weight.detach() - start).norm()))  # type: ignore[union-attr,index]
+    assert moved[1] < 0.7 * moved[0]
+
+
+def test_l2_sp_penalty_is_half_alpha_times_the_squared_distance() -> None:
+    network = build_gated_resnet("cifar_resnet8", num_classes=3, seed=0).eval()
+    learner = FineTuning(network, L2SPConfig(), learning_rate=0.1, l2_sp=0.5).eval()
+    images, labels = torch.randn(2, 3, 16, 16), torch.tensor([0, 1])
+    unused = torch.Generator()
+    before = learner.loss(images, labels, unused)
+    network.blocks[2].residual[4].bias.data += 2.0  # type: ignore[union-attr,index]
+    plain = torch.nn.functional.cross_entropy(learner(images), labels)
+    assert float((learner.loss(images, labels, unused) - plain).detach()) == pytest.approx(0.25 * 64 * 4, rel=1e-5)
+    assert float(before.detach()) < 100
+
+
+def test_schedule_and_the_original_s_bug() -> None:
+    right = Schedule(epochs=110, batch_size=1, milestones=(40 / 110, 60 / 110, 80 / 110))
+    bug = dataclasses.replace(right, lr_bug_compat=True)
+    epochs = (0, 39, 40, 59, 60, 79, 80, 109)
+    assert [round(right.factor(epoch), 6) for epoch in epochs] == [1, 1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001]
+    assert [bug.factor(epoch) for epoch in epochs] == [1, 1, *[0.1] * 6]
+
+
+def test_divergence_is_an_error() -> None:
+    pixels = load_pixels(toy_task().train, size=16)
+    network = build_gated_resnet("cifar_resnet8", num_classes=3, seed=0)
+    learner = FineTuning(network, StandardConfig(), learning_rate=1e30)
+    with pytest.raises(FloatingPointError, match="training diverged"):
+        fit(learner, pixels, Schedule(epochs=2, batch_size=16), seed=0)
+
+
+def test_views_are_reproducible_and_what_does_not_fit_into_memory_is_decoded_on_the_way() -> None:
+    images = toy_task(size=40).train
+    kept = load_pixels(images, size=16)
+    streamed = load_pixels(images, size=16, memory_limit_bytes=0)
+    assert kept.stored is not None and streamed.stored is None and kept.margin == 2
+    rows = torch.tensor([5, 1, 7])
+    for augment in ("none", "crop", "crop_flip"):
+        views = [p.view(rows, augment, torch.Generator().manual_seed(1)) for p in (kept, kept, streamed)]  # type: ignore[arg-type]
+        assert torch.equal(views[0], views[1]) and torch.equal(views[0], views[2])
+        assert views[0].shape == (3, 3, 16, 16) and abs(float(views[0].mean())) < 3
+    whole = load_pixels(images, size=16, evaluate_whole=True)
+    assert next(iter(whole.in_order(4)))[1].shape == (4, 3, 18, 18) and whole.evaluation_size == 18
+
+
+def test_order_of_predictions_is_the_order_of_the_images() -> None:
+    task = toy_task()
+    pixels = load_pixels(task.train, size=16)
+    network = build_gated_resnet("cifar_resnet8", num_classes=3, seed=0)
+    learner = FineTuning(network, StandardConfig(), learning_rate=0.1)
+    whole, parts = (predict_all(learner, pixels, seed=0, batch_size=size) for size in (48, 7))
+    torch.testing.assert_close(whole.probabilities, parts.probabilities, rtol=1e-4, atol=1e-6)
+    assert torch.equal(whole.labels, torch.from_numpy(task.train.labels))
+
+
+def test_bad_input_gets_one_clear_line(tmp_path: Path) -> None:
+    config = small(StandardConfig)
+    for backbone, error, message in (
+        ("random:mobilenet_v2", ValueError, "is no torchvision-style ResNet"),
+        ("random:cifar_resnet8:x", ValueError, "the seed 'x' is no number"),
+        (str(tmp_path / "absent.safetensors"), FileNotFoundError, "no such file"),
+    ):
+        with pytest.raises(error, match=message):
+            train_pathway(config, backbone, toy_task(), out=tmp_path / "out")
+    with pytest.raises(ValueError, match="needs root"):
+        train_pathway(config, BACKBONE, "decathlon:svhn", out=tmp_path / "out")
+    for changes, message in (
+        ({"size": 4}, "size is 4"),
+        ({"learning_rates": ()}, "learning_rates is"),
+        ({"validation": 1.0}, "validation is 1.0"),
+        ({"seeds": (0, 0)}, "seeds is"),
+        ({"milestones": (1.5,)}, "milestones is"),
+        ({"precision": "bf16"}, "above 16"),
+        ({"resize": 8}, "resize is 8"),
+        ({"channel_mean": (0.5, 0.5, 0.5)}, "give both or none"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            small(StandardConfig, **changes)
+
+
+def test_lesion_stage_leaves_curves_of_both_networks(tmp_path: Path) -> None:
+    summary = train_pathway(small(LesionConfig), "unused", toy_task(), out=tmp_path)
+    curves = json.loads((tmp_path / "lesion.json").read_text(encoding="utf-8"))
+    for kind in ("resnet", "plain"):
+        (study,) = curves[kind]["studies"]
+        assert len(study["single"]) == 9 and len(study["random_sets"]) == len(study["sequences"]) == 8
+        assert summary[kind]["full"] == study["full"]
+        assert study["shuffles"][0]["swaps"] == 1 and study["shuffles"][0]["kendall_tau"] < 1
+    text = (tmp_path / "lesion.svg").read_text(encoding="utf-8")
+    assert text.startswith("<?xml") and "<svg" in text
