@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from transfer.data import ImageSet, Task
-from transfer.images import IMAGENET_MEAN, IMAGENET_STD, UnreadableImage, resize_and_crop
+from transfer.images import IMAGENET_MEAN, IMAGENET_STD
+from transfer.loading import check_readable, stream_pixels
 from transfer.splits import IndexRow, format_index, index_digest
 
 if TYPE_CHECKING:
@@ -141,7 +142,8 @@ def extract_features(
             parts_dir=out / "parts" / split,
             progress=report,
         )
-        _check_readable(task.name, split, len(images), found[split], config.max_unreadable)
+        readable = len(found[split].kept)
+        check_readable(task.name, split, len(images), readable, found[split].skipped, config.max_unreadable)
         before += len(images)
 
     tensors, rows = _collect(task, parts, found)
@@ -201,7 +203,9 @@ def embed_images(
         else:
             done = 0 if progress is None else start
             features, good_list, bad = [], [], []
-            for batch in stream_pixels(images, positions, config, batch_size=batch_size, workers=workers):
+            for batch in stream_pixels(
+                images, positions, size=config.size, resize=config.resize, batch_size=batch_size, workers=workers
+            ):
                 good_list += batch.kept
                 bad += batch.skipped
                 if batch.kept:
@@ -249,71 +253,6 @@ def _forward(
         inputs = (pixels.to(device, non_blocking=True).float() - mean) / std
         features: torch.Tensor = model(inputs.contiguous(memory_format=torch.channels_last))
     return features.float().cpu()
-
-
-@dataclass(frozen=True)
-class PixelBatch:
-    """Decoded images of one batch."""
-
-    pixels: torch.Tensor  # (B, 3, S, S) uint8
-    kept: list[int]
-    skipped: list[tuple[str, str]]
-
-
-class PixelDataset:
-    """Picklable, so that DataLoader processes can run it: position -> pixels, or the reason why there are
-    none."""
-
-    def __init__(self, images: ImageSet, positions: np.ndarray, size: int, resize: int) -> None:
-        self.images, self.positions, self.size, self.resize = images, positions, size, resize
-
-    def __len__(self) -> int:
-        return len(self.positions)
-
-    def __getitem__(self, item: int) -> tuple[int, np.ndarray | str]:
-        position = int(self.positions[item])
-        try:
-            return position, resize_and_crop(self.images.read(position), size=self.size, resize=self.resize)
-        except (UnreadableImage, FileNotFoundError) as error:
-            return position, str(error) or type(error).__name__
-
-
-def stream_pixels(
-    images: ImageSet, positions: np.ndarray, config: FeatureConfig, *, batch_size: int, workers: int = 0
-) -> Iterator[PixelBatch]:
-    """Decode, resize and batch these images in order; broken files are named instead of decoded."""
-    from torch.utils.data import DataLoader
-
-    dataset = PixelDataset(images, positions, config.size, config.resize)
-    loader: Any = DataLoader(
-        dataset,  # type: ignore[arg-type]
-        batch_size=batch_size,
-        num_workers=workers,
-        collate_fn=list,
-        multiprocessing_context="forkserver" if workers else None,  # forking a process with threads deadlocks
-    )
-    for items in loader:
-        yield _batch(items, images)
-
-
-def _batch(items: list[tuple[int, np.ndarray | str]], images: ImageSet) -> PixelBatch:
-    import torch
-
-    good = [(position, value) for position, value in items if isinstance(value, np.ndarray)]
-    bad = [(images.names[position], value) for position, value in items if isinstance(value, str)]
-    pixels = torch.from_numpy(np.stack([value for _, value in good])) if good else torch.zeros(0)
-    return PixelBatch(pixels, [position for position, _ in good], bad)
-
-
-def _check_readable(task: str, split: str, count: int, found: Embedded, limit: float) -> None:
-    if count and not len(found.kept):
-        raise ValueError(f"task {task}: none of the {count} {split} images is readable ({found.skipped[0][0]}, ...)")
-    if len(found.skipped) > limit * count:
-        name, reason = found.skipped[0]
-        raise ValueError(
-            f"task {task}: {len(found.skipped)} of {count} {split} images are unreadable, allowed share is "
-            f"{limit:g} (first: {name}: {reason})"
-        )
 
 
 def _collect(

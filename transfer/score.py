@@ -96,11 +96,7 @@ def final(config: ScoreConfig, features_dir: Path, *, out: Path, threads: int | 
     split as gallery. Leaves predictions.safetensors: label, prediction, correct (N,), probability (N, C)
     float16.
     """
-    import torch
-    from safetensors.torch import load_file, save_file
-
-    from pretrain.checkpoint import write_atomic
-    from transfer.metrics import classification_metrics
+    from safetensors.torch import load_file
 
     _set_threads(threads)
     about = _summary(features_dir)
@@ -118,25 +114,11 @@ def final(config: ScoreConfig, features_dir: Path, *, out: Path, threads: int | 
         scaler = fit_scaler(x, config.scaling)
         fit = LogisticRegression(scaler(x), y, classes).solve(l2)
         probabilities = fit.logits(scaler(test_x)).softmax(1)
-    predictions = probabilities.argmax(1)
-    correct = predictions == test_y
-    saved = {
-        "label": test_y,
-        "prediction": predictions,
-        "correct": correct.to(torch.uint8),
-        "probability": probabilities.half(),
-    }
-    write_atomic(out / "predictions.safetensors", lambda path: save_file(saved, path))
-    metrics = classification_metrics(probabilities, test_y)
     result = {
         "task": about["task"],
         "method": config.method,
-        "metric": "accuracy",
-        "score": float(correct.double().mean()) * 100,
-        "ci95": list(bootstrap_interval(correct.numpy(), seed=config.seed)),
+        **score_predictions(probabilities, test_y, out=out, seed=config.seed),
         "n_train": len(y),
-        "n_test": len(test_y),
-        "metrics": metrics,
         "also_report": about["also_report"],
         "l2": l2,
         "split": about["split"],
@@ -144,6 +126,39 @@ def final(config: ScoreConfig, features_dir: Path, *, out: Path, threads: int | 
     }
     _write_summary(out, config, result)
     return result
+
+
+def score_predictions(probabilities: torch.Tensor, labels: torch.Tensor, *, out: Path, seed: int) -> dict[str, Any]:
+    """Metric, score, ci95, n_test and metrics of test predictions, which are saved for comparisons.
+
+    Args:
+        probabilities: (N, C).
+        labels: (N,) int64.
+        out: receives predictions.safetensors.
+        seed: of the bootstrap.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    from pretrain.checkpoint import write_atomic
+    from transfer.metrics import classification_metrics
+
+    predictions = probabilities.argmax(1)
+    correct = predictions == labels
+    saved = {
+        "label": labels,
+        "prediction": predictions,
+        "correct": correct.to(torch.uint8),
+        "probability": probabilities.half(),
+    }
+    write_atomic(out / "predictions.safetensors", lambda path: save_file(saved, path))
+    return {
+        "metric": "accuracy",
+        "score": float(correct.double().mean()) * 100,
+        "ci95": list(bootstrap_interval(correct.numpy(), seed=seed)),
+        "n_test": len(labels),
+        "metrics": classification_metrics(probabilities, labels),
+    }
 
 
 def load_correct(final_dir: Path) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transfer.features import FeatureConfig, stream_pixels
+from transfer.loading import stream_pixels
 from transfer.tasks import load_task
 
 
@@ -101,7 +101,7 @@ def test_shards_are_a_task_and_their_pixels_are_the_right_ones(tmp_path: Path) -
     for name, label, i in zip(task.train.names, task.train.labels, range(len(task.train)), strict=True):
         number = int(name.rpartition("/")[2])
         assert label == number % 3 and task.train.read(i).getpixel((0, 0))[0] == 10 * (number % 20)  # type: ignore[index]
-    batches = list(stream_pixels(task.test, np.arange(len(task.test)), FeatureConfig(8, 8), batch_size=4))
+    batches = list(stream_pixels(task.test, np.arange(len(task.test)), size=8, resize=8, batch_size=4))
     assert sum(len(batch.kept) for batch in batches) == len(task.test)
 
 
