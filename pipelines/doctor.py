@@ -93,6 +93,16 @@ def _blender() -> Check:
     return Check("Blender", "ok", f"bpy {child.stdout.split()[0]}, BlenderProc {blenderproc}")
 
 
+def require_device(device: str) -> None:
+    """Raises ValueError if PyTorch cannot use `device` on this machine."""
+    if device == "cpu":
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ValueError(f"device {device} was asked for, but PyTorch finds no GPU here; allowed: cpu")
+
+
 def _disk(folder: Path) -> Check:
     existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
     free_gb = shutil.disk_usage(existing).free / 1e9

@@ -25,6 +25,7 @@ import psutil
 from pipelines.artifact import Store, write_text
 from pipelines.cluster import open_cluster
 from pipelines.configs import to_json
+from pipelines.doctor import require_device
 from pipelines.experiment import Experiment, ExperimentConfig, ExperimentTask, Found, Setting
 from pipelines.flow import Flow, StageFailed
 from pipelines.pictures import task_sheet
@@ -79,9 +80,11 @@ def run_experiment(
         OSError: a file cannot be read or written.
     """
     started, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
-    out.mkdir(parents=True, exist_ok=True)
+    if cluster == "local":
+        require_device(device)
     for task in tasks:
         _check_task(task, config)
+    out.mkdir(parents=True, exist_ok=True)
     display = Display(status=out / "status.json", title=f"simpath {name}")
     missing: list[str] = []
     parts: dict[str, Any] = {}

@@ -98,9 +98,11 @@ def evaluate(
         device: where features are extracted.
         threads: CPU threads; default: all cores.
     """
+    from pipelines.doctor import require_device
     from transfer.features import extract_features
     from transfer.score import final
 
+    require_device(device)
     features = FeatureConfig(size=size, resize=resize or size * 8 // 7, split_seed=seed)
     score = ScoreConfig(method=method, k=k, seed=seed)
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,0 +1,158 @@
+"""The command line as a user meets it: help, results on stdout, one clear line and a status for bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines.commands.data import _shard_range
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = (
+    "doctor",
+    "demo",
+    "render",
+    "inspect",
+    "pretrain",
+    "evaluate",
+    "run",
+    "report",
+    "tasks",
+    "controller",
+    "store",
+)
+
+
+def simpath(*words: str | Path, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pipelines", *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "100", "NO_COLOR": "1"},
+    )
+
+
+def refused(done: subprocess.CompletedProcess[str], status: int = 1) -> str:
+    """The one line on stderr of a command that said no."""
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+def write_images(folder: Path, classes: dict[str, int], seed: int = 0) -> None:
+    rng = np.random.default_rng(seed)
+    for number, (name, count) in enumerate(classes.items()):
+        (folder / name).mkdir(parents=True)
+        for index in range(count):
+            pixels = rng.integers(0, 100, (16, 16, 3), dtype=np.uint8) + np.uint8(60 * number)
+            Image.fromarray(pixels).save(folder / name / f"{index}.png")
+
+
+def test_help_names_every_command_and_needs_no_torch() -> None:
+    done = simpath("--help")
+    assert done.returncode == 0
+    for command in COMMANDS:
+        assert re.search(rf"• {command} ", done.stdout), command
+    code = "import pipelines.__main__, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode == 0
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str) -> None:
+    done = simpath(command, "--help")
+    assert done.returncode == 0
+    assert len(done.stdout.split()) > 15
+
+
+def test_an_unknown_parameter_value_is_a_usage_error_naming_what_is_allowed(tmp_path: Path) -> None:
+    done = simpath("render", "--out", tmp_path / "d", "--num-images", "4", "--params.background", "randm")
+    assert done.returncode == 2
+    assert "background" in done.stderr and "fixed" in done.stderr and "random" in done.stderr
+    assert not (tmp_path / "d").exists()
+
+
+def test_a_misspelt_option_is_a_usage_error(tmp_path: Path) -> None:
+    done = simpath("render", "--out", tmp_path / "d", "--num-images", "4", "--params.backround", "random")
+    assert done.returncode == 2 and "backround" in done.stderr
+
+
+def test_a_range_with_low_above_high_is_refused(tmp_path: Path) -> None:
+    done = simpath("render", "--out", tmp_path, "--num-images", "4", "--ranges.distance-factor", "2", "1")
+    assert done.returncode in (1, 2) and "distance_factor" in done.stderr
+
+
+def test_inspecting_what_is_no_data_set_says_so(tmp_path: Path) -> None:
+    assert "no index.json" in refused(simpath("inspect", tmp_path))
+
+
+def test_a_task_with_one_class_is_refused(tmp_path: Path) -> None:
+    write_images(tmp_path / "task", {"only": 6})
+    line = refused(simpath("evaluate", "--backbone", "random:resnet18", "--task", tmp_path / "task", "--size", "32"))
+    assert "class" in line and "task" in line
+
+
+def test_a_task_without_a_readable_image_is_refused(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "task" / name).mkdir(parents=True)
+        (tmp_path / "task" / name / "broken.png").write_bytes(b"no image")
+    line = refused(simpath("evaluate", "--backbone", "random:resnet18", "--task", tmp_path / "task", "--size", "32"))
+    assert "broken.png" in line or "readable" in line or "image" in line
+
+
+def test_an_unknown_task_is_refused_with_the_known_names() -> None:
+    assert "digits" in refused(simpath("evaluate", "--backbone", "random:resnet18", "--task", "no_such_task"))
+
+
+def test_an_unknown_architecture_is_refused_by_name() -> None:
+    assert "resnet19" in refused(simpath("evaluate", "--backbone", "random:resnet19", "--task", "digits"))
+
+
+def test_the_last_line_of_evaluate_is_the_result_as_json(tmp_path: Path) -> None:
+    write_images(tmp_path / "task", {"dark": 12, "light": 12})
+    done = simpath("evaluate", "--backbone", "random:resnet18:0", "--task", tmp_path / "task", "--size", "32")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert set(result) == {"task", "method", "metric", "score", "ci95", "n_train", "n_test", "seeds"}
+    assert result["score"] == 100 and result["method"] == "linear"
+    assert result["n_train"] + result["n_test"] == 24
+
+
+def test_running_without_tasks_is_refused(tmp_path: Path) -> None:
+    line = refused(simpath("run", "small", "--tasks", tmp_path / "absent", "--out", tmp_path / "out"))
+    assert "absent" in line and not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_is_no_store_is_refused(tmp_path: Path) -> None:
+    assert "no artifact store" in refused(simpath("store", "ls", tmp_path))
+
+
+def test_a_directory_that_is_no_run_has_no_report(tmp_path: Path) -> None:
+    assert "summary.json" in refused(simpath("report", tmp_path))
+
+
+def test_an_absent_gpu_is_an_error_and_nothing_is_left(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    line = refused(simpath("demo", "--out", tmp_path / "out", "--device", "cuda"))
+    assert line == "simpath: device cuda was asked for, but PyTorch finds no GPU here; allowed: cpu"
+    assert not (tmp_path / "out").exists()
+
+
+def test_shards_are_given_as_first_and_last() -> None:
+    assert _shard_range("2:8") == (2, 8) and _shard_range(None) is None
+    with pytest.raises(ValueError, match="FIRST:LAST"):
+        _shard_range("2-8")
