@@ -17,7 +17,7 @@ from transfer.features import FeatureConfig
 from transfer.score import ScoreConfig
 
 # simpath demo
-# About 7 minutes on 2 cores after installing: 5 settings x 480 images of 64 px, 15 epochs of ResNet-18.
+# About 6 minutes on 2 cores after installing: 5 settings x 480 images of 64 px, 30 epochs of ResNet-18.
 # Averaged over its three tasks the chosen backbone beats random weights.
 DEMO = ExperimentConfig(
     render=RenderConfig(size=64, samples=8, images_per_shard=120),
@@ -29,16 +29,16 @@ DEMO = ExperimentConfig(
 )
 
 # simpath run small --tasks DIR --out OUT
-# About an hour on 2 cores with seven tasks: 12 settings x 960 images of 64 px, 25 epochs of ResNet-18, three seeds for
+# About an hour on 2 cores with seven tasks: 10 settings x 960 images of 64 px, 30 epochs of ResNet-18, three seeds for
 # the final rows. Line drawings gain at least 10 points over random weights.
 SMALL = ExperimentConfig(
-    render=RenderConfig(size=64, samples=8, images_per_shard=240),
+    render=RenderConfig(size=64, samples=16, images_per_shard=240),
     num_images=960,
     pretrain=PRETRAIN_SMALL,
     features=FeatureConfig(size=64, resize=64),
     score=ScoreConfig(method="linear", selection="cv"),
-    controller=ReinforceConfig(budget=12),
-    uniform_settings=3,
+    controller=ReinforceConfig(budget=10),
+    uniform_settings=2,
     final_seeds=3,
 )
 
@@ -46,7 +46,7 @@ SMALL = ExperimentConfig(
 # Task2Sim's sizes: 237 classes, 40,000 images of 256 px for each setting, ResNet-50 at 224 px for 100 epochs, reward by
 # 5-NN on a validation part. A setting costs about 20 GPU-minutes of pre-training on four GPUs; it is not for two cores.
 PAPER = ExperimentConfig(
-    render=RenderConfig(size=256, images_per_shard=1000, catalog=CatalogConfig(num_classes=90)),
+    render=RenderConfig(size=256, images_per_shard=1000, catalog=CatalogConfig(num_classes=237)),
     num_images=40_000,
     pretrain=PRETRAIN_PAPER,
     features=FeatureConfig(),
