@@ -29,6 +29,7 @@ def main() -> None:
     os.dup2(2, 1)
     for line in sys.stdin:
         print(json.dumps(run_job(json.loads(line))), file=answers, flush=True)
+    os._exit(0)
 
 
 def run_job(job: dict[str, Any]) -> dict[str, Any]:

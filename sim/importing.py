@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,13 +98,10 @@ def import_file(path: Path, root: Path, *, up: str) -> ImportedModel:
     data = path.read_bytes()
     if not 0 < len(data) <= MAX_FILE_BYTES:
         raise ImportRefused(f"it has {len(data)} bytes; allowed: 1 to {MAX_FILE_BYTES}")
-    Image.MAX_IMAGE_PIXELS = MAX_TEXTURE_PIXELS  # Pillow raises for twice as much when it reads the header
     resolver = FolderResolver(path.parent, root)
     try:
-        scene = trimesh.load_scene(
-            io.BytesIO(data), file_type=suffix[1:], resolver=resolver, process=False, allow_remote=False
-        )
-        parts = [part for part in scene.dump(concatenate=False) if isinstance(part, trimesh.Trimesh)]
+        with _limited_pictures():
+            parts = _read_parts(data, suffix, resolver)
     except ImportRefused:
         raise
     except Exception as error:  # trimesh raises whatever its parsers meet
@@ -114,6 +113,36 @@ def import_file(path: Path, root: Path, *, up: str) -> ImportedModel:
     for name, sha in sorted(resolver.read.items()):
         digest.update(f"{name}\0{sha}".encode())
     return ImportedModel(made, materials, digest.hexdigest(), resolver.read)
+
+
+def _read_parts(data: bytes, suffix: str, resolver: FolderResolver) -> list[Any]:
+    scene = trimesh.load_scene(
+        io.BytesIO(data), file_type=suffix[1:], resolver=resolver, process=False, allow_remote=False
+    )
+    return [part for part in scene.dump(concatenate=False) if isinstance(part, trimesh.Trimesh)]
+
+
+@contextmanager
+def _limited_pictures() -> Iterator[None]:
+    """Refuse a texture by the size in its header. trimesh would go on without a texture that cannot be opened."""
+    pillow: Any = Image  # the module, without its types: one function of it is wrapped for a while
+    original, too_large = pillow.open, []
+
+    def checked(*arguments: Any, **keywords: Any) -> Image.Image:
+        picture: Image.Image = original(*arguments, **keywords)
+        if picture.width * picture.height > MAX_TEXTURE_PIXELS:
+            too_large.append(picture.size)
+            raise ImportRefused("texture too large")
+        return picture
+
+    pillow.open, pillow.MAX_IMAGE_PIXELS = checked, None
+    try:
+        yield
+    finally:
+        pillow.open = original
+    if too_large:
+        width, height = too_large[0]
+        raise ImportRefused(f"it has a texture of {width} x {height} pixels; allowed: {MAX_TEXTURE_PIXELS} in all")
 
 
 def _join(parts: list[Any], up: str) -> tuple[FileMesh, tuple[MaterialSpec, ...]]:
@@ -258,9 +287,6 @@ class _Look:
 
 
 def _png(image: Image.Image) -> bytes:
-    width, height = image.size
-    if width * height > MAX_TEXTURE_PIXELS:
-        raise ImportRefused(f"it has a texture of {width} x {height} pixels; allowed: {MAX_TEXTURE_PIXELS} in all")
     picture = image.convert("RGB")
     picture.thumbnail((TEXTURE_SIZE, TEXTURE_SIZE))
     buffer = io.BytesIO()
