@@ -182,14 +182,21 @@ class NormalsMeter(Meter):
 
 
 class DistanceMeter(Meter):
-    """Mean absolute difference over the pixels that count (keypoints, edges)."""
+    """Mean absolute difference over the pixels that count: keypoints, edges, and Tiny-Taskonomy's depth.
+
+    Args:
+        depth: the label is a depth, where other pixels do not count.
+    """
 
     higher_is_better: ClassVar[Mapping[str, bool]] = {"l1": False}
     size = 2
 
+    def __init__(self, *, depth: bool = False) -> None:
+        self.least = LEAST_DEPTH if depth else NO_VALUE + 0.5  # between the mark and the least valid value, -1
+
     def per_image(self, prediction: Tensor, label: Tensor) -> Tensor:
-        """(B, 1, H, W) each, labels `NO_VALUE` where they do not count."""
-        valid = label > NO_VALUE / 2 - 0.5  # -1.5: between the mark and the least valid value
+        """(B, 1, H, W) each."""
+        valid = label > self.least
         error = torch.where(valid, (prediction - label).abs().double(), 0.0)
         return torch.stack([error.flatten(1).sum(1), valid.flatten(1).sum(1).double()], dim=1).cpu()
 

@@ -1,0 +1,313 @@
+"""Configurations of dense multi-task learning and the published presets.
+
+No torch here: the command line shows these without waiting for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+TaskName = Literal["segmentation", "normals", "depth", "keypoints", "edges"]
+Layout = Literal["rooms", "nyuv2", "cityscapes", "taskonomy"]
+Architecture = Literal[
+    "single_task", "hard", "soft", "cross_stitch", "sluice", "nddr", "mtan", "pad_net", "adashare"
+]  # fmt: skip
+Balancer = Literal["fixed", "uncertainty", "dwa", "gradnorm", "dtp", "graddrop", "pcgrad"]
+
+DEPTHS: dict[str, tuple[int, ...]] = {
+    "resnet18": (2, 2, 2, 2),
+    "resnet34": (3, 4, 6, 3),
+    "resnet101": (3, 4, 23, 3),
+}
+"""Residual blocks per stage, all of them gated: 8, 16 and 33."""
+
+ADMITTED: dict[str, tuple[str, ...]] = {
+    "gradnorm": ("hard", "mtan", "pad_net", "adashare"),
+    "graddrop": ("hard", "pad_net"),
+    "pcgrad": ("hard", "cross_stitch", "sluice", "nddr", "mtan", "pad_net", "adashare"),
+}
+"""Architectures that a balancer works with; one that is not listed works with all. GradNorm needs a last shared
+layer, GradDrop one feature map that all heads read, PCGrad shared parameters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """Trunk and heads; the defaults are the published sizes."""
+
+    arch: Literal["resnet18", "resnet34", "resnet101"] = "resnet34"
+    width: int = 64
+    """Channels of the first stage; the others have 2, 4 and 8 times as many."""
+    head_width: int = 1024
+    head_rates: tuple[int, ...] = (6, 12, 18, 24)
+    """Dilation of each parallel branch of a head."""
+    dropout: float = 0.5
+    """Inside the heads."""
+    init_std: float | None = 0.01
+    """Of convolution weights; none: He initialisation, which small networks need."""
+
+    def __post_init__(self) -> None:
+        if self.width < 4 or self.width % 4:
+            raise ValueError(f"width is {self.width}; allowed: multiples of 4 from 4 on")
+        if self.head_width < 1 or not self.head_rates or min(self.head_rates) < 1:
+            raise ValueError(
+                f"head_width is {self.head_width}, head_rates {self.head_rates}; allowed: positive numbers"
+            )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}; allowed: 0 to below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharingConfig:
+    """Details of the architectures that AdaShare is compared with."""
+
+    soft_penalty: Literal["l2", "trace"] = "l2"
+    """Between the tasks' networks: squared distance of the weights, or trace norm of the stacked weights."""
+    soft_weight: float = 1e-4
+    stitch_alpha: float = 0.9
+    """Share of its own features that a task starts with (cross-stitch, sluice, NDDR)."""
+    stitch_per_channel: bool = True
+    sluice_subspaces: int = 2
+    sluice_orthogonality: float = 0.1
+    """Weight of the penalty on what the subspaces of a layer have in common."""
+    mixing_learning_rate: float = 1.0
+    """Of the units between networks, as a multiple of the trunk's (100 to 1000 were published for plain SGD)."""
+    nddr_weight_decay: float = 5e-4
+    pad_width: int = 256
+    pad_gate: Literal["target", "source"] = "target"
+    """Which task's features open the gates of PAD-Net's distillation (paper: target)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BalanceConfig:
+    """Details of the balancers."""
+
+    uncertainty_init: float = -0.5
+    """Start of log sigma^2; 0 is neutral."""
+    dwa_tau: float = 2.0
+    gradnorm_alpha: float = 1.5
+    gradnorm_learning_rate: float = 0.025
+    dtp_gamma: float = 1.0
+    dtp_decay: float = 0.5
+    """Share of the newest measurement in the moving average of a task's performance."""
+    dtp_focal_gamma: float = 0.0
+    """Focal exponent inside segmentation's cross-entropy; 0 is plain cross-entropy."""
+    graddrop_leak: float = 0.0
+    """1 keeps every gradient, 0 drops by sign."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaShareConfig:
+    """Learning which blocks each task executes (Sun et al., NeurIPS 2020); the defaults are NYUv2's."""
+
+    warmup_iterations: int = 4000
+    """Hard sharing before the policy starts to learn."""
+    policy_phases: int = 320
+    """Rounds of weights first, policy second. NYUv2: 16,000 iterations in rounds of one epoch of 795 images."""
+    weight_iterations: int | None = None
+    """Per round; none: one epoch of the larger part of the training images."""
+    policy_iterations: int | None = None
+    """Per round; none: one epoch of the smaller part."""
+    weight_part: float = 0.8
+    """Share of the training images that the weights see while the policy learns on the others."""
+    curriculum_speed: int = 3
+    """Rounds after which one more block, counted from the end, follows the policy."""
+    temperature: float = 5.0
+    temperature_decay: float = 0.965
+    """Per round."""
+    policy_learning_rate: float = 0.01
+    policy_weight_decay: float = 5e-4
+    init: Literal["equal", "all_chosen", "random"] = "equal"
+    sparsity_weight: float = 0.001
+    sharing_weight: float = 0.05
+    sparsity_form: Literal["paper", "code"] = "paper"
+    """paper: mean log alpha; code: mean -log(1 - alpha)."""
+    sharing_form: Literal["paper", "code"] = "paper"
+    """paper: distances of probabilities, early blocks weigh most; code: of raw logits, late blocks weigh most."""
+    samples: int = 8
+    """Binary policies drawn after the search; each is trained from scratch, validation chooses."""
+
+    def __post_init__(self) -> None:
+        if self.warmup_iterations < 0 or self.policy_phases < 1 or self.samples < 1 or self.curriculum_speed < 1:
+            raise ValueError(
+                f"warmup_iterations is {self.warmup_iterations}, policy_phases {self.policy_phases}, samples "
+                f"{self.samples}, curriculum_speed {self.curriculum_speed}; allowed: 0 or more, then 1 or more"
+            )
+        if not 0 < self.weight_part < 1:
+            raise ValueError(f"weight_part is {self.weight_part}; allowed: between 0 and 1")
+        if self.temperature <= 0 or not 0 < self.temperature_decay <= 1:
+            raise ValueError(
+                f"temperature is {self.temperature}, temperature_decay {self.temperature_decay}; "
+                "allowed: positive, and above 0 up to 1"
+            )
+
+    def opened(self, phase: int, blocks: int) -> int:
+        """Blocks, counted from the end, that follow the policy after `phase` complete rounds."""
+        return min(blocks, phase // self.curriculum_speed + 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultitaskConfig:
+    """Which architectures and balancers are trained on which tasks, and how."""
+
+    layout: Layout = "rooms"
+    """How the data lie on disk."""
+    cityscapes_classes: Literal[2, 7, 19] = 19
+    """Which of CityScapes' label maps."""
+    tasks: tuple[TaskName, ...] = ("segmentation", "normals", "depth")
+    loss_weights: tuple[float, ...] = (1.0, 20.0, 3.0)
+    """One per task (lambda)."""
+    architectures: tuple[Architecture, ...] = ("hard", "adashare")
+    """Rows of the table; single-task networks, the reference, are always trained."""
+    balancers: tuple[Balancer, ...] = ("fixed",)
+    """Every architecture is trained with each of these that works with it."""
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    sharing: SharingConfig = field(default_factory=SharingConfig)
+    balance: BalanceConfig = field(default_factory=BalanceConfig)
+    adashare: AdaShareConfig = field(default_factory=AdaShareConfig)
+
+    crop: int = 321
+    """Side of the training view in pixels; whole images are tested."""
+    scale: tuple[float, float] = (0.5, 1.5)
+    """Range of the random factor by which training images are resized."""
+    flip: bool = True
+    batch_size: int = 16
+    iterations: int = 20000
+    """Of every network, and of each retrained policy."""
+    head_learning_rate: float = 1e-3
+    trunk_learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    learning_rate_step: int = 4000
+    """Iterations after which both learning rates fall by `learning_rate_factor`."""
+    learning_rate_factor: float = 0.5
+    precision: Literal["fp32", "bf16"] = "fp32"
+    validation: float = 0.1
+    """Share of the training images held out where the data bring no validation part."""
+    normals_space: Literal["decoded", "uint8"] = "decoded"
+    """uint8: compare undecoded bytes, as the published NYUv2 tables do."""
+    miou_drop_zero_tp: bool = False
+    """Leave classes without a true positive out of mIoU, as AdaShare's code does."""
+    metrics: Literal["standard", "taskonomy"] = "standard"
+    """taskonomy: losses instead of accuracies (cross-entropy, cosine, L1)."""
+    seeds: tuple[int, ...] = (0,)
+
+    def __post_init__(self) -> None:
+        if not self.tasks or len(set(self.tasks)) != len(self.tasks):
+            raise ValueError(f"tasks is {self.tasks}; allowed: at least one, each once")
+        if len(self.loss_weights) != len(self.tasks) or min(self.loss_weights) <= 0:
+            raise ValueError(f"loss_weights is {self.loss_weights}; allowed: {len(self.tasks)} positive numbers")
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds is {self.seeds}; allowed: at least one, each once")
+        if self.batch_size < 2 or self.iterations < 1 or self.crop < 16:
+            raise ValueError(
+                f"batch_size is {self.batch_size}, iterations {self.iterations}, crop {self.crop}; "
+                "allowed: 2 or more, 1 or more, 16 or more"
+            )
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"scale is {self.scale}; allowed: two positive factors, the smaller first")
+        if not 0 < self.validation < 1:
+            raise ValueError(f"validation is {self.validation}; allowed: between 0 and 1")
+        if not self.balancers or not self.runs:
+            raise ValueError(f"no architecture of {self.architectures} works with a balancer of {self.balancers}")
+        for balancer in self.balancers:
+            if not any(name in ADMITTED.get(balancer, (name,)) for name in self.architectures):
+                raise ValueError(
+                    f"balancer {balancer} works with none of {', '.join(self.architectures)}; "
+                    f"allowed: {', '.join(ADMITTED[balancer])}"
+                )
+        blocks = sum(DEPTHS[self.network.arch])
+        search = self.adashare
+        if "adashare" in self.architectures and search.opened(search.policy_phases - 1, blocks) < blocks:
+            raise ValueError(
+                f"adashare.policy_phases is {search.policy_phases}; allowed: more than "
+                f"{search.curriculum_speed * (blocks - 1)}, so that all {blocks} blocks come to follow the policy"
+            )
+
+    @property
+    def runs(self) -> tuple[tuple[Architecture, Balancer], ...]:
+        """Rows of the table: single-task networks first, then every admitted pair."""
+        pairs = [
+            (architecture, balancer)
+            for architecture in dict.fromkeys(self.architectures)
+            for balancer in dict.fromkeys(self.balancers)
+            if architecture != "single_task" and architecture in ADMITTED.get(balancer, (architecture,))
+        ]
+        return (("single_task", "fixed"), *pairs)
+
+
+def _presets() -> dict[str, MultitaskConfig]:
+    """Hyper-parameters of AdaShare's released configurations (`adashare.md` 3) with all baselines."""
+    baselines: tuple[Architecture, ...] = ("hard", "cross_stitch", "sluice", "nddr", "mtan", "adashare")
+    nyu = MultitaskConfig(layout="nyuv2", architectures=baselines)
+    return {
+        "nyuv2_2": replace(
+            nyu,
+            tasks=("segmentation", "normals"),
+            loss_weights=(1.0, 20.0),
+            network=NetworkConfig(arch="resnet18"),
+            adashare=AdaShareConfig(sparsity_weight=0.05, sharing_weight=0.05),
+        ),
+        "nyuv2_3": nyu,
+        "cityscapes": replace(
+            nyu,
+            layout="cityscapes",
+            tasks=("segmentation", "depth"),
+            loss_weights=(1.0, 20.0),
+            crop=224,
+            head_learning_rate=1e-4,
+            adashare=AdaShareConfig(policy_phases=86, sparsity_weight=0.01, sharing_weight=0.1),
+        ),
+        "taskonomy": replace(
+            nyu,
+            layout="taskonomy",
+            tasks=("segmentation", "normals", "depth", "keypoints", "edges"),
+            loss_weights=(1.0, 3.0, 2.0, 7.0, 7.0),
+            crop=224,
+            scale=(1.0, 1.0),
+            iterations=30000,
+            head_learning_rate=1e-4,
+            trunk_learning_rate=1e-4,
+            learning_rate_step=12000,
+            learning_rate_factor=0.3,
+            metrics="taskonomy",
+            adashare=AdaShareConfig(
+                warmup_iterations=20000,
+                policy_phases=160,
+                weight_iterations=400,
+                policy_iterations=100,
+                curriculum_speed=1,
+                sparsity_weight=0.001,
+                sharing_weight=0.005,
+            ),
+        ),
+        "rooms_small": rooms_small(),
+    }
+
+
+def rooms_small() -> MultitaskConfig:
+    """Three tasks on rendered rooms of 64 pixels, every architecture, three seeds, on two CPU cores."""
+    return MultitaskConfig(
+        layout="rooms",
+        architectures=("hard", "soft", "cross_stitch", "sluice", "nddr", "mtan", "pad_net", "adashare"),
+        network=NetworkConfig(
+            arch="resnet18", width=16, head_width=32, head_rates=(1, 2, 3, 4), dropout=0.1, init_std=None
+        ),
+        sharing=SharingConfig(pad_width=32),
+        adashare=AdaShareConfig(
+            warmup_iterations=150,
+            policy_phases=16,
+            weight_iterations=20,
+            policy_iterations=10,
+            curriculum_speed=2,
+            samples=2,
+        ),
+        crop=64,
+        scale=(0.8, 1.25),
+        batch_size=16,
+        iterations=600,
+        learning_rate_step=200,
+        seeds=(0, 1, 2),
+    )
+
+
+PRESETS = _presets()
