@@ -1,0 +1,202 @@
+"""Time of routed inference against the plain network: SpotTune, BlockDrop, and masked execution as the contrast.
+
+    python -P benchmarks/pathways.py            # about 1 minute of one core; exit status 1 if a promised ratio is missed
+    python -P benchmarks/pathways.py --full     # all batch sizes, keep rates and numbers of distinct policies
+
+(-P: or else benchmarks/transfer.py hides the package `transfer`.)
+
+Both sides run in one process on one thread, turn by turn; the ratio of each turn is taken and the median of the turns
+counts, so that a neighbour's load hits both sides. Time is the thread's CPU time (wall time is printed beside it).
+Networks are ResNet-50 with random weights in eval mode, batch norms folded into the convolutions on *both* sides,
+channels last (the faster layout for the plain network). The ratios leave the policy network out; "total" adds its own
+measured time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from transfer.pathways.cost import module_flops, network_cost
+from transfer.pathways.executors import (
+    ChoiceUnit,
+    Unit,
+    run_grouped,
+    run_masked,
+    run_subbatch,
+    skip_units,
+)
+from transfer.pathways.resnet import (
+    Block,
+    GatedResNet,
+    PolicyNetwork,
+    build_gated_resnet,
+    first_blocks,
+    fold_batch_norm,
+)
+
+ARCH = "resnet50"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison and the ratio that it has to reach (None: printed only)."""
+
+    name: str
+    batch: int
+    size: int
+    keep: float
+    distinct: int
+    limit: float | None = None
+
+
+BLOCKDROP = [
+    Case("BlockDrop, batch 1", 1, 224, 0.7, 1, 0.80),
+    Case("BlockDrop, batch 32, 32 policies", 32, 128, 0.7, 32, 0.90),
+]
+SPOTTUNE = [
+    Case("SpotTune, batch 1", 1, 224, 0.5, 1, 1.10),
+    Case("SpotTune, batch 8, 8 policies", 8, 128, 0.5, 8, 1.10),
+    Case("SpotTune, batch 32, 32 policies", 32, 128, 0.5, 32, 1.10),
+]
+GRID = [
+    Case(f"BlockDrop, batch {batch}", batch, 96, keep, distinct)
+    for batch in (1, 8, 32, 128)
+    for keep in (0.3, 0.5, 0.75, 1.0)
+    for distinct in sorted({1, min(10, batch), batch})
+]
+
+
+def make_policy(case: Case, blocks: int, seed: int) -> Tensor:
+    """(batch, blocks) decisions with exactly round(keep * blocks) ones per row and `distinct` different rows."""
+    generator = torch.Generator().manual_seed(seed)
+    rows: dict[tuple[int, ...], Tensor] = {}
+    ones = round(case.keep * blocks)
+    while len(rows) < case.distinct:
+        row = torch.zeros(blocks)
+        row[torch.randperm(blocks, generator=generator)[:ones]] = 1.0
+        rows[tuple(row.int().tolist())] = row
+        if ones in (0, blocks):
+            break
+    table = torch.stack(list(rows.values()))
+    return table[torch.arange(case.batch) % len(table)]
+
+
+def measure(sides: dict[str, Callable[[], object]], *, turns: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Median CPU seconds per call of each side, and the median over turns of its ratio to the first side."""
+    for run in sides.values():
+        run()
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(turns):
+        for name, run in sides.items():
+            began = time.thread_time()
+            run()
+            times[name].append(time.thread_time() - began)
+    first = times[next(iter(sides))]
+    ratios = {
+        name: statistics.median(own / plain for own, plain in zip(found, first, strict=True))
+        for name, found in times.items()
+    }
+    return {name: statistics.median(found) for name, found in times.items()}, ratios
+
+
+def policy_network(network: GatedResNet, *, logits: int, shrink: int) -> PolicyNetwork:
+    """ResNet-10 on the image shrunk to half the side: BlockDrop's ImageNet policy; for SpotTune a cheap one."""
+    start = build_gated_resnet("resnet18", num_classes=1, seed=3)
+    trunk = first_blocks(start, num_classes=network.num_blocks * logits, seed=3)
+    policy = PolicyNetwork(trunk, num_blocks=network.num_blocks, logits_per_block=logits, shrink=shrink)
+    folded = fold_batch_norm(policy).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    assert isinstance(folded, PolicyNetwork)
+    return folded
+
+
+def compare(case: Case, network: GatedResNet, units: list[Unit], policy: PolicyNetwork, *, turns: int) -> bool:
+    """Print one case; True if its limit holds."""
+    images = torch.randn(case.batch, 3, case.size, case.size, generator=torch.Generator().manual_seed(1))
+    images = images.contiguous(memory_format=torch.channels_last)
+    policies = [make_policy(case, network.num_blocks, seed) for seed in range(turns + 1)]
+    calls = dict.fromkeys(("masked", "sub-batch", "grouped"), 0)
+
+    def with_next(name: str, run: Callable[[GatedResNet, list[Unit], Tensor, Tensor], Tensor]) -> Callable[[], object]:
+        def once() -> object:
+            calls[name] += 1
+            return run(network, units, images, policies[(calls[name] - 1) % len(policies)])
+
+        return once
+
+    sides: dict[str, Callable[[], object]] = {
+        "plain": lambda: network.features(images),
+        "sub-batch": with_next("sub-batch", run_subbatch),
+        "grouped": with_next("grouped", run_grouped),
+        "masked": with_next("masked", run_masked),
+        "policy": lambda: policy(images),
+    }
+    with torch.inference_mode():
+        expected = run_masked(network, units, images, policies[0])
+        for run in (run_subbatch, run_grouped):
+            worst = float((run(network, units, images, policies[0]) - expected).abs().max())
+            if worst > 1e-3 * float(expected.abs().max()):
+                raise AssertionError(f"{case.name}: routed and masked execution differ by {worst}")
+        began = time.perf_counter()
+        times, ratios = measure(sides, turns=turns)
+        wall = time.perf_counter() - began
+    cost = network_cost(network, height=case.size)
+    ideal = 1.0
+    if not isinstance(units[0], ChoiceUnit):
+        ideal = float(cost.of_policy(torch.cat(policies)).mean()) / cost.total
+    holds = case.limit is None or ratios["sub-batch"] <= case.limit
+    print(
+        f"{case.name:33s} {case.size:3d} px keep {case.keep:4.2f}  plain {times['plain'] * 1e3:8.1f} ms"
+        f"  FLOPs {ideal:5.2f}  sub-batch {ratios['sub-batch']:5.2f}  grouped {ratios['grouped']:5.2f}"
+        f"  masked {ratios['masked']:5.2f}  total with policy {ratios['sub-batch'] + ratios['policy']:5.2f}"
+        + ("" if case.limit is None else f"  limit {case.limit:4.2f} {'ok' if holds else 'MISSED'}")
+        + f"  ({turns} turns, {wall:.0f} s wall)",
+        flush=True,
+    )
+    return holds
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true", help="also the grid of batch sizes, keep rates and policies")
+    parser.add_argument("--only", choices=("blockdrop", "spottune"), help="one method alone")
+    parser.add_argument("--turns", type=int, default=9, help="repetitions of the limited cases")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    network = fold_batch_norm(build_gated_resnet(ARCH, num_classes=1000, seed=0))
+    assert isinstance(network, GatedResNet)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    other = copy.deepcopy(network.blocks)
+    for parameter in other.parameters():
+        parameter.data *= 1.01
+    choices: list[Unit] = [
+        ChoiceUnit(frozen, tuned)
+        for frozen, tuned in zip(other, network.blocks, strict=True)
+        if isinstance(frozen, Block) and isinstance(tuned, Block)
+    ]
+    print(f"{ARCH}, {torch.__version__}, one thread; ratios of CPU time to the plain network, policy network left out")
+    share = (
+        module_flops(policy_network(network, logits=1, shrink=2), height=224) / network_cost(network, height=224).total
+    )
+    print(f"policy network: ResNet-10 on half the side, {share:.1%} of the plain network's FLOPs")
+    one, two = (policy_network(network, logits=logits, shrink=2) for logits in (1, 2))
+    held = []
+    for case in BLOCKDROP if arguments.only != "spottune" else []:
+        held.append(compare(case, network, skip_units(network), one, turns=arguments.turns))
+    for case in SPOTTUNE if arguments.only != "blockdrop" else []:
+        held.append(compare(case, network, choices, two, turns=arguments.turns))
+    for case in GRID if arguments.full else []:
+        compare(case, network, skip_units(network), one, turns=3)
+    return 0 if all(held) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
