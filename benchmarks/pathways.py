@@ -1,6 +1,6 @@
 """Time of routed inference against the plain network: SpotTune, BlockDrop, and masked execution as the contrast.
 
-    python -P benchmarks/pathways.py            # about 1 minute of one core; exit status 1 if a promised ratio is missed
+    python -P benchmarks/pathways.py            # about 1 minute of one core; exit status 1 if a promised ratio fails
     python -P benchmarks/pathways.py --full     # all batch sizes, keep rates and numbers of distinct policies
 
 (-P: or else benchmarks/transfer.py hides the package `transfer`.)

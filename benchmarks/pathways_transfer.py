@@ -1,0 +1,183 @@
+"""SpotTune and BlockDrop against their baselines on small real tasks: accuracy over three seeds, FLOPs, paired
+intervals.
+
+    python -P benchmarks/pathways_transfer.py --backbone BACKBONE.safetensors --out results/pathways
+
+About 30 minutes on 2 idle cores with a ResNet-18 at the defaults (64 px, 4 tasks, 3 seeds); --methods and --tasks
+choose parts. Every finished (task, method) pair stays in --out/<task>/<method>: run it again and only what is missing
+is done. The tables go to stdout and, as CSV, to --out/pathways.csv. (-P: or else benchmarks/transfer.py hides the
+package `transfer`.)
+
+Promised: SpotTune at least as good as standard fine-tuning within the interval on average and better than feature
+extraction; BlockDrop within 1 point of the full network at 20 % or more FLOPs saved. Exit status 1 if not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transfer.data import Task
+from transfer.pathways.config import METHODS, BlockDropConfig, PathwayConfig, SpotTuneConfig
+from transfer.pathways.stage import train_pathway
+from transfer.tasks import load_task
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "downstream"
+TASKS = ("eurosat", "plantvillage_tomato", "tuberlin_sketch", "ambientcg_materials")
+METHOD_NAMES = ("feature_extractor", "standard", "spottune", "blockdrop")
+
+
+def configured(name: str, arguments: argparse.Namespace) -> PathwayConfig:
+    """Small-scale settings: few hundred training images, so small batches, no weight decay search, short schedules."""
+    shared: dict[str, Any] = {
+        "size": arguments.size,
+        "epochs": arguments.epochs,
+        "batch_size": 16,
+        "learning_rates": (0.02, 0.005),
+        "milestones": (0.6, 0.85),
+        "augment": "crop_flip",
+        "precision": "bf16",
+        "seeds": tuple(range(arguments.seeds)),
+    }
+    kind = METHODS[name]
+    if issubclass(kind, BlockDropConfig):
+        shared |= {
+            "curriculum_epochs": arguments.epochs,
+            "joint_epochs": max(1, arguments.epochs // 3),
+            "penalties": (1.0, 5.0),
+        }
+    elif issubclass(kind, SpotTuneConfig):
+        shared |= {"policy_learning_rate": 0.1}
+    return kind(**shared)
+
+
+def first_images(task: Task, count: int | None) -> Task:
+    """The task cut to `count` random training and test images (for trying the command), or as it is."""
+    if count is None:
+        return task
+    parts = {}
+    for name in ("train", "test"):
+        images = getattr(task, name)
+        chosen = np.random.default_rng([0, len(images)]).permutation(len(images))[:count]
+        parts[name] = images.select(np.sort(chosen))
+    return dataclasses.replace(task, **parts)
+
+
+def correctness(folder: Path, key: str = "correct") -> np.ndarray:
+    """Correctness per test image, averaged over seeds, (N,)."""
+    from safetensors.numpy import load_file
+
+    found: np.ndarray = load_file(folder / "predictions.safetensors")[key].mean(axis=0)
+    return found
+
+
+def mean_difference(pairs: list[tuple[np.ndarray, np.ndarray]], *, draws: int = 5000) -> tuple[float, float, float]:
+    """Points by which a is better than b, averaged over tasks, with a paired bootstrap interval over test images."""
+    rng = np.random.default_rng(0)
+    total = np.zeros(draws)
+    for a, b in pairs:
+        levels, counts = np.unique(a - b, return_counts=True)
+        total += rng.multinomial(len(a), counts / len(a), size=draws) @ levels / len(a)
+    low, high = np.percentile(100 * total / len(pairs), [2.5, 97.5])
+    return 100 * float(np.mean([np.mean(a - b) for a, b in pairs])), float(low), float(high)
+
+
+def report(results: dict[tuple[str, str], dict[str, Any]], arguments: argparse.Namespace) -> bool:
+    """Print the tables; True if what was promised holds for everything that was run."""
+    tasks = [task for task in arguments.tasks if any(key[0] == task for key in results)]
+    methods = [name for name in arguments.methods if all((task, name) in results for task in tasks)]
+    print("\n| task | " + " | ".join(methods) + " |\n|---|" + "---|" * len(methods))
+    for task in tasks:
+        cells = [f"{results[task, n]['score']:.1f} ±{np.std(results[task, n]['scores']):.1f}" for n in methods]
+        print(f"| {task} | " + " | ".join(cells) + " |")
+    print("| mean | " + " | ".join(f"{np.mean([results[t, n]['score'] for t in tasks]):.1f}" for n in methods) + " |")
+    holds = True
+
+    def line(name: str, pairs: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float, float]:
+        found = mean_difference(pairs)
+        print(f"{name}: {found[0]:+.2f} points, 95 % interval {found[1]:+.2f} to {found[2]:+.2f}")
+        return found
+
+    def against(a: str, b: str) -> list[tuple[np.ndarray, np.ndarray]]:
+        return [(correctness(arguments.out / t / a), correctness(arguments.out / t / b)) for t in tasks]
+
+    print()
+    if {"spottune", "standard"} <= set(methods):
+        holds &= line("SpotTune - standard fine-tuning", against("spottune", "standard"))[2] >= 0
+    if {"spottune", "feature_extractor"} <= set(methods):
+        holds &= line("SpotTune - feature extractor", against("spottune", "feature_extractor"))[0] > 0
+    if "spottune" in methods:
+        folders = [arguments.out / task / "spottune" for task in tasks]
+        line(
+            "SpotTune - its fine-tuned blocks only",
+            [(correctness(f), correctness(f, "correct.all_tuned")) for f in folders],
+        )
+    if "blockdrop" in methods:
+        folders = [arguments.out / task / "blockdrop" for task in tasks]
+        for other in ("full", "first_k", "random_k", "dist_k"):
+            pairs = [(correctness(f), correctness(f, f"correct.{other}")) for f in folders]
+            found = line(f"BlockDrop - {other}", pairs)
+            holds &= other != "full" or found[0] >= -1.0
+        rows = [row for task in tasks for row in results[task, "blockdrop"]["per_seed"]]
+        saved, total = (
+            100 * (1 - float(np.mean([row[key] / row["flops_plain"] for row in rows])))
+            for key in ("flops_network", "flops_total")
+        )
+        print(f"BlockDrop: {saved:.1f} % of the network's FLOPs saved, {total:.1f} % with the policy network counted")
+        holds &= saved >= 20
+    with (arguments.out / "pathways.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(
+            ["task", "method", "score", "ci95_low", "ci95_high", "seed_scores", "flops_network", "flops_total"]
+        )
+        for (task, name), row in results.items():
+            flops = [
+                float(np.mean([seed[key] for seed in row["per_seed"]])) for key in ("flops_network", "flops_total")
+            ]
+            scores = " ".join(f"{score:.2f}" for score in row["scores"])
+            writer.writerow([task, name, f"{row['score']:.2f}", *(f"{end:.2f}" for end in row["ci95"]), scores, *flops])
+    return holds
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbone", required=True, help="FILE, random:resnet18 or torchvision:resnet18")
+    parser.add_argument("--out", type=Path, default=Path("results/pathways"))
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of the tasks")
+    parser.add_argument("--tasks", type=lambda text: text.split(","), default=list(TASKS))
+    parser.add_argument("--methods", type=lambda text: text.split(","), default=list(METHOD_NAMES))
+    parser.add_argument("--size", type=int, default=64, help="pixels")
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--images", type=int, help="only so many images per split, for trying the command")
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    unknown = set(arguments.methods) - set(METHODS)
+    if unknown:
+        parser.error(f"unknown methods {', '.join(sorted(unknown))}; allowed: {', '.join(METHODS)}")
+    results = {}
+    for task_name in arguments.tasks:
+        task = first_images(load_task(arguments.data / task_name), arguments.images)
+        for name in arguments.methods:
+            began = time.monotonic()
+            folder = arguments.out / task_name / name
+            config = configured(name, arguments)
+            summary = train_pathway(config, arguments.backbone, task, out=folder, threads=arguments.threads)
+            results[task_name, name] = summary
+            print(
+                f"{task_name} {name}: {summary['score']:.1f} % ({', '.join(f'{s:.1f}' for s in summary['scores'])}),"
+                f" chosen {summary['chosen']}, {time.monotonic() - began:.0f} s",
+                flush=True,
+            )
+    return 0 if report(results, arguments) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
