@@ -14,7 +14,6 @@ written last. The kernel releases a dead holder's lock, so a killed run never bl
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import fcntl
 import functools
@@ -62,7 +61,10 @@ class Key:
 
     @functools.cached_property
     def digest(self) -> str:
-        return json_digest(dataclasses.asdict(self))
+        return json_digest(self.as_json())
+
+    def as_json(self) -> dict[str, Any]:
+        return {"stage": self.stage, "version": self.version, "config": self.config, "inputs": self.inputs}
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ class Store:
         files = seal(partial)
         metadata = {
             "digest": key.digest,
-            **dataclasses.asdict(key),
+            **key.as_json(),
             "summary": summary,
             "files": files,
             "bytes": sum(entry["bytes"] for entry in files.values()),
@@ -171,7 +173,6 @@ class Store:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) or not self.has(key.digest):
                 raise
             shutil.rmtree(partial)  # a run elsewhere, whose lock did not reach this machine, was first
-        sync_directory(final.parent)
 
     def lock_path(self, digest: str) -> Path:
         return self.root / "partial" / f"{digest}.lock"
@@ -229,6 +230,9 @@ class Store:
 def seal(directory: Path) -> dict[str, dict[str, Any]]:
     """Size and sha256 of every file under `directory`, each flushed to the disk; by path, sorted.
 
+    Directories are not flushed: a rename that a power failure undoes costs one attempt, empty files under a final
+    name would cost the truth.
+
     Raises ValueError for links and special files: an artifact must be readable wherever it is copied.
     """
     entries: dict[str, dict[str, Any]] = {}
@@ -240,9 +244,6 @@ def seal(directory: Path) -> dict[str, dict[str, Any]]:
             with path.open("rb") as file:
                 os.fsync(file.fileno())
                 entries[name] = {"bytes": path.stat().st_size, "sha256": _sha256(file)}
-        else:
-            sync_directory(path)
-    sync_directory(directory)
     return entries
 
 
@@ -263,12 +264,3 @@ def write_text(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-
-
-def sync_directory(path: Path) -> None:
-    """Flush a directory's entries, so that a rename survives a power failure."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

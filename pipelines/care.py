@@ -31,6 +31,7 @@ class RunRecord:
             raise ValueError(f"run name {name!r}; allowed: letters, digits, dot, dash, underscore, at most 100")
         self._store = store
         self._path = _record_path(store, name)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         self._known = set(_read_record(self._path))
         self._used: set[str] = set()
 
@@ -95,6 +96,7 @@ def usage(store: Store) -> list[Usage]:
 def collect(store: Store, *, dry_run: bool = False) -> Collected:
     """Remove every artifact and unlocked partial directory that no run's record needs."""
     removed = partials = freed = 0
+    (store.root / "runs").mkdir(parents=True, exist_ok=True)
     with _runs_lock(store, fcntl.LOCK_EX):
         needed = _closure(store)
         for artifact in list(store.artifacts()):
@@ -194,9 +196,7 @@ def _read_record(path: Path) -> Iterator[str]:
 
 @contextmanager
 def _runs_lock(store: Store, mode: int) -> Iterator[None]:
-    folder = store.root / "runs"
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    lock = os.open(store.root / "runs" / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         fcntl.flock(lock, mode)
         yield

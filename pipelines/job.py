@@ -10,6 +10,7 @@ import functools
 import importlib
 import inspect
 import os
+import resource
 import socket
 import time
 import traceback
@@ -174,9 +175,12 @@ def describe(error: BaseException) -> str:
 
 
 def append_log(path: str, text: str) -> None:
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with Path(path).open("a", encoding="utf-8") as file:
-        file.write(text if text.endswith("\n") else text + "\n")
+    """Append a line, or lines, to a log file."""
+    file = Path(path)
+    if not file.parent.is_dir():
+        file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a", encoding="utf-8") as log:
+        log.write(text if text.endswith("\n") else text + "\n")
 
 
 def resolve(function: str) -> Callable[..., Any]:
@@ -188,6 +192,7 @@ def resolve(function: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
+@functools.cache
 def _config_type(function: Callable[..., Any]) -> Any:
     """Type of the first parameter; the others' may exist for type checkers only."""
     first = next(iter(inspect.signature(function).parameters.values()))
@@ -215,8 +220,13 @@ def _accepted(
         "session": session,
         "log": Path(job.log),
     }
-    parameters = inspect.signature(function).parameters
+    parameters = _parameters(function)
     return {**{name: value for name, value in offered.items() if name in parameters}, **job.knobs}
+
+
+@functools.cache
+def _parameters(function: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)
 
 
 def _progress(job: Job, emit: Emit) -> Callable[[int, int, str], None]:
@@ -236,17 +246,18 @@ def _message(job: Job, done: int, total: int, note: str) -> dict[str, Any]:
     return {"stage": job.stage, "digest": job.key.digest, "done": done, "total": total, "note": note}
 
 
-def _family(kind: Kind) -> list[psutil.Process]:
-    """This process and, where there may be any, its children (finding them looks at every process)."""
+def _family() -> list[psutil.Process]:
     process = psutil.Process(os.getpid())
-    return [process] if kind == "python" else [process, *process.children(recursive=True)]
+    return [process, *process.children(recursive=True)]
 
 
 def _cpu_s(kind: Kind) -> float:
+    """CPU time of a child and its own children; of the running thread for a job inside the worker, where others
+    run beside it (and where looking at every process would cost more than the job)."""
     if kind == "python":
-        return time.thread_time()  # other jobs may run in threads beside this one
+        return time.thread_time()
     total = 0.0
-    for process in _family(kind):
+    for process in _family():
         with suppress(psutil.NoSuchProcess):
             times = process.cpu_times()
             total += times.user + times.system + times.children_user + times.children_system
@@ -254,8 +265,10 @@ def _cpu_s(kind: Kind) -> float:
 
 
 def _rss_bytes(kind: Kind) -> int:
+    if kind == "python":
+        return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     total = 0
-    for process in _family(kind):
+    for process in _family():
         with suppress(psutil.NoSuchProcess):
             total += process.memory_info().rss
     return total

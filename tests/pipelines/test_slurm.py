@@ -131,7 +131,14 @@ def test_a_killed_client_takes_its_jobs_along_and_a_second_run_completes(tmp_pat
     check_result(start_client(tmp_path, 3.0), tmp_path)
 
 
-RESUMES = 'trap "exit 75" TERM; if [ -f $0 ]; then echo second; exit 0; fi; touch $0; echo first; sleep 600 & wait'
+RESUMES = """
+if [ -f "$0" ]; then echo second; exit 0; fi
+sleep 600 &
+trap "kill $!; exit 75" TERM
+touch "$0"
+echo first
+wait
+"""
 
 
 def test_a_whole_run_as_a_job_saves_on_sigterm_and_queues_itself_again(tmp_path: Path, slurm: None) -> None:
