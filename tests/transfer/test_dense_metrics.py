@@ -209,3 +209,10 @@ def test_nothing_improves_on_itself_and_lower_is_better_flips_the_sign() -> None
 def test_an_improvement_needs_both_sides() -> None:
     with pytest.raises(ValueError, match="no miou"):
         relative_improvement({}, {"miou": 1.0}, {"miou": True})
+
+
+def test_a_metric_without_reference_is_left_out() -> None:
+    better, reference = {"abs": 0.5, "delta1": 3.0}, {"abs": 1.0, "delta1": 0.0}
+    assert relative_improvement(better, reference, {"abs": False, "delta1": True}) == 50
+    with pytest.raises(ValueError, match="reference is 0 in delta1"):
+        relative_improvement(better, reference, {"delta1": True})

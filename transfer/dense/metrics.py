@@ -296,15 +296,19 @@ def relative_improvement(
     """Delta_Tk in percent: the mean over a task's metrics of the change against the reference, signed so that
     better is positive (AdaShare section 4; `adashare.md` 4).
 
+    A metric whose reference is 0 has no relative change and is left out.
+
     Raises:
-        ValueError: a metric is missing on one side, or its reference is 0.
+        ValueError: a metric is missing on one side, or every reference is 0.
     """
     changes = []
     for name, higher in higher_is_better.items():
         if name not in metrics or name not in reference:
             raise ValueError(f"relative improvement: no {name} on one of the two sides")
         if reference[name] == 0:
-            raise ValueError(f"relative improvement: the reference's {name} is 0")
+            continue
         change = (metrics[name] - reference[name]) / abs(reference[name])
         changes.append(change if higher else -change)
+    if not changes:
+        raise ValueError(f"relative improvement: the reference is 0 in {', '.join(higher_is_better)}")
     return 100 * float(np.mean(changes))
