@@ -151,6 +151,12 @@ class Task:
         return index_digest(self.index_text())
 
 
+def report_beside_accuracy(labels: np.ndarray) -> tuple[str, ...]:
+    """Mean per class where accuracy flatters: some class has more than twice the images of another."""
+    counts = np.bincount(labels)
+    return ("mean_per_class",) if counts.max() > 2 * counts[counts > 0].min() else ()
+
+
 def split_task(
     name: str,
     classes: Sequence[str],
@@ -158,16 +164,13 @@ def split_task(
     *,
     seed: int,
     fraction: float = TRAIN_FRACTION,
-    also_report: tuple[str, ...] = (),
-    split: str = "made",
-    notes: tuple[str, ...] = (),
 ) -> Task:
     """A task without a split of its own: stratified, seeded, from the sorted names."""
     if not len(images):
         raise ValueError(f"task {name}: no image found")
     first = stratified_split(images.labels, fraction=fraction, seed=seed)
     train, test = images.select(first), images.select(~first)
-    return Task(name, tuple(classes), train, test, also_report=also_report, split=split, notes=notes)
+    return Task(name, tuple(classes), train, test, also_report=report_beside_accuracy(images.labels), split="made")
 
 
 def class_folders(folder: Path) -> list[Path]:
@@ -232,4 +235,5 @@ def read_image_folder(folder: Path, *, name: str | None = None, seed: int = 0) -
             raise ValueError(f"task {name}: {part}/ has classes without training images: {', '.join(unknown[:5])}")
     if not len(images["test"]):
         raise ValueError(f"task {name}: no image in class folders of {folder / 'test'}")
-    return Task(name, tuple(classes), images["train"], images["test"], val=images.get("val"))
+    also = report_beside_accuracy(images["train"].labels)
+    return Task(name, tuple(classes), images["train"], images["test"], val=images.get("val"), also_report=also)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from transfer.data import FileSource, ImageSet, RangeSource, Task, image_set, split_task
+from transfer.data import FileSource, ImageSet, RangeSource, Task, image_set, report_beside_accuracy, split_task
 from transfer.images import IMAGE_SUFFIXES
 from transfer.splits import grouped_parts, name_key
 
@@ -65,7 +65,14 @@ def read_csv_task(path: Path, *, seed: int = 0, split: str = "published") -> Tas
             return split_task(name, classes, images, seed=seed)
         assert images.groups is not None, "image_set keeps groups"
         first = grouped_parts(images.labels, images.groups, shares=[0.7, 0.3], seed=seed) == 0
-        return Task(name, tuple(classes), images.select(first), images.select(~first), split="grouped")
+        return Task(
+            name,
+            tuple(classes),
+            images.select(first),
+            images.select(~first),
+            split="grouped",
+            also_report=report_beside_accuracy(images.labels),
+        )
     return _task_of_parts(name, classes, images, [parts[file_name] for file_name in images.names], split, path)
 
 
@@ -181,7 +188,8 @@ def _task_of_parts(
         raise ValueError(
             f"{path}: needs training and test images, found only {', '.join(sorted(set(map(str, known))))}"
         )
-    task = Task(name, tuple(classes), by_part["train"], by_part["test"])
+    also = report_beside_accuracy(by_part["train"].labels)
+    task = Task(name, tuple(classes), by_part["train"], by_part["test"], also_report=also)
     if len(by_part["val"]):
         task = replace(task, val=by_part["val"])
     if split == "grouped":

@@ -4,6 +4,7 @@ once)."""
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -117,7 +118,7 @@ def final(config: ScoreConfig, features_dir: Path, *, out: Path, threads: int | 
     result = {
         "task": about["task"],
         "method": config.method,
-        **score_predictions(probabilities, test_y, out=out, seed=config.seed),
+        **score_predictions(probabilities, test_y, out=out, seed=config.seed, also_report=about["also_report"]),
         "n_train": len(y),
         "also_report": about["also_report"],
         "l2": l2,
@@ -128,7 +129,9 @@ def final(config: ScoreConfig, features_dir: Path, *, out: Path, threads: int | 
     return result
 
 
-def score_predictions(probabilities: torch.Tensor, labels: torch.Tensor, *, out: Path, seed: int) -> dict[str, Any]:
+def score_predictions(
+    probabilities: torch.Tensor, labels: torch.Tensor, *, out: Path, seed: int, also_report: Sequence[str] = ()
+) -> dict[str, Any]:
     """Metric, score, ci95, n_test and metrics of test predictions, which are saved for comparisons.
 
     Args:
@@ -136,6 +139,7 @@ def score_predictions(probabilities: torch.Tensor, labels: torch.Tensor, *, out:
         labels: (N,) int64.
         out: receives predictions.safetensors.
         seed: of the bootstrap.
+        also_report: metrics beside accuracy.
     """
     import torch
     from safetensors.torch import save_file
@@ -157,7 +161,7 @@ def score_predictions(probabilities: torch.Tensor, labels: torch.Tensor, *, out:
         "score": float(correct.double().mean()) * 100,
         "ci95": list(bootstrap_interval(correct.numpy(), seed=seed)),
         "n_test": len(labels),
-        "metrics": classification_metrics(probabilities, labels),
+        "metrics": classification_metrics(probabilities, labels, also_report),
     }
 
 

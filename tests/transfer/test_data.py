@@ -43,6 +43,12 @@ def test_a_single_folder_is_split_seventy_to_thirty_by_class(tmp_path: Path) -> 
     assert task.digest() == load_task(tmp_path, seed=3).digest() != load_task(tmp_path, seed=4).digest()
 
 
+def test_unbalanced_classes_are_also_reported_per_class(tmp_path: Path) -> None:
+    folder(tmp_path, ["a"], count=10)
+    assert load_task(folder(tmp_path, ["b"], count=5)).also_report == ()
+    assert load_task(folder(tmp_path, ["c"], count=4)).also_report == ("mean_per_class",)
+
+
 def test_the_digest_does_not_depend_on_the_listing_order(tmp_path: Path) -> None:
     for root, order in (("one", range(12)), ("two", reversed(range(12)))):
         for i in order:

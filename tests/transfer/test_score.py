@@ -160,6 +160,14 @@ def test_metrics_equal_those_of_scikit_learn_on_unbalanced_classes() -> None:
     )
 
 
+def test_metrics_are_those_that_are_asked_for() -> None:
+    probabilities, labels = torch.eye(3), torch.tensor([0, 1, 1])
+    assert classification_metrics(probabilities, labels, ()) == {"accuracy": 66.6667}
+    assert set(classification_metrics(probabilities, labels, ("mean_per_class",))) == {"accuracy", "mean_per_class"}
+    with pytest.raises(ValueError, match="no metric f1"):
+        classification_metrics(probabilities, labels, ("f1",))
+
+
 @pytest.mark.parametrize("options", [{"folds": 1}, {"validation_fraction": 0.0}, {"k": 0}, {"temperature": 0.0}])
 def test_impossible_settings_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
