@@ -29,6 +29,7 @@ def build_app() -> tyro.extras.SubcommandApp:
         (data.inspect, "Verify a data set, count its classes, write a contact sheet."),
         (backbones.pretrain, "Pre-train a backbone on a data set."),
         (backbones.evaluate, "Score a backbone on a downstream task."),
+        (backbones.embed, "Compute the Task2Vec vector of a task."),
         (runs.run, "Run the whole experiment on your own tasks."),
         (runs.report, "Write the report of a run anew."),
     )

@@ -1,4 +1,4 @@
-"""`simpath pretrain` and `simpath evaluate`: backbones."""
+"""`simpath pretrain`, `evaluate` and `embed`: backbones."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipelines.bar import progress_bar
+from pipelines.doctor import require_device
 from pretrain.recipes import RECIPES
 from transfer.features import FeatureConfig
 from transfer.score import ScoreConfig
@@ -68,15 +69,38 @@ def pretrain(
     return 0
 
 
+Method = Literal[
+    "knn",
+    "linear",
+    "linear_sgd",
+    "finetune",
+    "feature_extractor",
+    "standard",
+    "last1",
+    "last2",
+    "last3",
+    "l2sp",
+    "stochastic",
+    "random_policy",
+    "spottune",
+    "spottune_global",
+    "blockdrop",
+    "lesion",
+]
+
+
 def evaluate(
     backbone: str,
     task: str,
     root: Path | None = None,
     out: Path | None = None,
-    method: Literal["knn", "linear"] = "linear",
+    method: Method = "linear",
     k: int = 5,
     size: int = 224,
     resize: int | None = None,
+    epochs: int | None = None,
+    seeds: tuple[int, ...] | None = None,
+    split: Literal["published", "grouped"] = "published",
     seed: int = 0,
     device: Literal["cpu", "cuda"] = "cpu",
     threads: int | None = None,
@@ -89,51 +113,117 @@ def evaluate(
         backbone: a backbone.safetensors, or random:ARCH[:SEED], or torchvision:ARCH.
         task: a task's name (see `simpath tasks list`) or a folder of class folders, with train/ and test/ or without.
         root: where the files of named tasks lie, each under ROOT/NAME.
-        out: keep the features and predictions there; default: nowhere.
-        method: knn is cosine-weighted, linear is logistic regression with cross-validated regularisation.
+        out: keep features, predictions and checkpoints there and continue from them; default: nowhere.
+        method: on frozen features knn (cosine-weighted), linear (logistic regression, cross-validated), linear_sgd (the
+            published probe) and feature_extractor; trained: finetune (the published recipe), and with hyper-parameters
+            chosen on a validation part standard, last1 to last3 (blocks), l2sp, stochastic, random_policy, spottune,
+            spottune_global and blockdrop; lesion deletes blocks at test time.
         k: neighbours of knn.
         size: input side in pixels, 64 for backbones that were pre-trained at 64.
         resize: short side before the centre crop; default: 8/7 of `size`, the usual 256 for 224.
+        epochs: of the trained methods; default: the method's.
+        seeds: of the trained methods, one network each; default: the method's.
+        split: grouped keeps patients, lesions and leaves on one side, where the task knows them.
         seed: of splits that the task does not bring, folds and bootstrap.
-        device: where features are extracted.
+        device: where the network runs.
         threads: CPU threads; default: all cores.
     """
-    from pipelines.doctor import require_device
-    from transfer.features import extract_features
-    from transfer.score import final
-
     require_device(device)
-    features = FeatureConfig(size=size, resize=resize or size * 8 // 7, split_seed=seed)
-    score = ScoreConfig(method=method, k=k, seed=seed)
+    short_side = resize or size * 8 // 7
+    places: dict[str, Any] = {"root": root, "device": device, "threads": threads}
     with tempfile.TemporaryDirectory() as scratch:
         folder = out or Path(scratch)
-        with progress_bar("features", "images") as progress:
-            extract_features(
-                features,
-                backbone,
-                task,
-                out=folder / "features",
-                root=root,
-                device=device,
-                threads=threads,
-                progress=progress,
-            )
-        result = final(score, folder / "features", out=folder / method, threads=threads)
-    for note in result["notes"]:
+        with progress_bar(method, "images" if method in ("knn", "linear") else "steps") as progress:
+            if method in ("knn", "linear"):
+                from transfer.features import extract_features
+                from transfer.score import final
+
+                features = FeatureConfig(size=size, resize=short_side, split=split, split_seed=seed)
+                extract_features(features, backbone, task, out=folder / "features", progress=progress, **places)
+                score = ScoreConfig(method="knn" if method == "knn" else "linear", k=k, seed=seed)
+                result = final(score, folder / "features", out=folder / method, threads=threads)
+            elif method in ("linear_sgd", "finetune"):
+                from transfer.finetune import TuneConfig, tune
+
+                tuned = TuneConfig(
+                    trained="all" if method == "finetune" else "head",
+                    size=size,
+                    resize=short_side,
+                    split=split,
+                    split_seed=seed,
+                    **_given(epochs=epochs, seed=None if seeds is None else seeds[0]),
+                )
+                if seeds is not None and len(seeds) > 1:
+                    raise ValueError(f"--seeds has {len(seeds)} values; {method} trains one network, give one")
+                result = tune(tuned, backbone, task, out=folder / method, progress=progress, **places)
+            else:
+                from transfer.pathways.config import METHODS
+                from transfer.pathways.stage import train_pathway
+
+                pathway = METHODS[method](
+                    size=size, resize=short_side, split=split, split_seed=seed, **_given(epochs=epochs, seeds=seeds)
+                )
+                result = train_pathway(pathway, backbone, task, out=folder / method, progress=progress, **places)
+    for note in result.get("notes", ()):
         print(f"note: {note}")
+    print(json.dumps(_result_line(method, result), ensure_ascii=False))
+    return 0
+
+
+def embed(
+    task: str,
+    probe: str,
+    out: Path,
+    root: Path | None = None,
+    size: int = 224,
+    resize: int | None = None,
+    draws: int = 10_000,
+    seed: int = 0,
+    device: Literal["cpu", "cuda"] = "cpu",
+    threads: int | None = None,
+) -> int:
+    """Compute the Task2Vec vector of a task: which filters of a probe network it is sensitive to.
+
+    OUT gets vector.safetensors (9,600 numbers for a ResNet-18) and summary.json, which names the probe.
+
+    Args:
+        task: a task's name or a folder of class folders.
+        probe: torchvision:resnet18 as published, or a backbone.safetensors of ours where that cannot be downloaded.
+        out: directory of the result.
+        root: where the files of named tasks lie, each under ROOT/NAME.
+        size: input side in pixels.
+        resize: short side before the centre crop; default: 8/7 of `size`.
+        draws: images drawn for each epoch of the classifier and for the Fisher estimate.
+        seed: of the draws.
+        device: where the network runs.
+        threads: CPU threads; default: all cores.
+    """
+    from transfer.embedding import EmbeddingConfig, embed_task
+
+    require_device(device)
+    config = EmbeddingConfig(size=size, resize=resize or size * 8 // 7, draws=draws, seed=seed)
+    with progress_bar("embed", "images") as progress:
+        summary = embed_task(config, probe, task, out=out, root=root, device=device, threads=threads, progress=progress)
     print(
-        json.dumps(
-            {
-                "task": result["task"],
-                "method": result["method"],
-                "metric": result["metric"],
-                "score": round(result["score"], 2),
-                "ci95": [round(bound, 2) for bound in result["ci95"]],
-                "n_train": result["n_train"],
-                "n_test": result["n_test"],
-                "seeds": 1,
-            },
-            ensure_ascii=False,
-        )
+        f"{out / 'vector.safetensors'}: {summary['dim']} dimensions, task {summary['task']}, probe {summary['probe']}"
     )
     return 0
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """Those that were given; the others keep the configuration's defaults."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _result_line(method: str, result: dict[str, Any]) -> dict[str, Any]:
+    seeds = result.get("seeds", 1)
+    return {
+        "task": result["task"],
+        "method": method,
+        "metric": result["metric"],
+        "score": round(result["score"], 2),
+        "ci95": [round(bound, 2) for bound in result["ci95"]],
+        "n_train": result["n_train"],
+        "n_test": result["n_test"],
+        "seeds": seeds if isinstance(seeds, int) else len(seeds),
+    }
