@@ -51,7 +51,7 @@ def command(data: Path, out: Path, config: PretrainConfig, *knobs: str, ranks: i
 
 def train(data: Path, out: Path, config: PretrainConfig, *knobs: str, ranks: int = 1, status: int = 0) -> str:
     done = subprocess.run(
-        command(data, out, config, *knobs, ranks=ranks), env=ENVIRONMENT, capture_output=True, text=True, timeout=250
+        command(data, out, config, *knobs, ranks=ranks), env=ENVIRONMENT, capture_output=True, text=True, timeout=280
     )
     assert done.returncode == status, done.stderr[-3000:]
     return done.stdout + done.stderr

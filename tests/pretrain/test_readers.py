@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,11 @@ from pretrain.data import open_shards
 MakeSet = Callable[..., Path]
 
 
+# webdataset leaves its files to the garbage collector
+unclosed = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@unclosed
 def test_webdataset_reads_the_same_samples(make_set: MakeSet) -> None:
     import webdataset
 
@@ -25,9 +31,10 @@ def test_webdataset_reads_the_same_samples(make_set: MakeSet) -> None:
     assert [key for key, _, _ in samples] == [key.decode() for key in shards.keys.tolist()]
     assert [label for _, _, label in samples] == shards.label.tolist()
     assert all(np.asarray(image).shape == (16, 16, 3) for _, image, _ in samples)
+    gc.collect()
 
 
-@pytest.mark.filterwarnings("ignore")  # timm's reader and webdataset warn about each other's options
+@unclosed
 def test_timm_reads_the_directory_as_it_is(make_set: MakeSet) -> None:
     from timm.data import create_dataset
 
@@ -39,3 +46,5 @@ def test_timm_reads_the_directory_as_it_is(make_set: MakeSet) -> None:
     dataset = create_dataset("wds/", root=str(directory), split="train", batch_size=1, input_img_mode="RGB")
     found = sorted(int(label) for _, label in dataset)
     assert found == sorted(open_shards(directory).label.tolist())
+    del dataset
+    gc.collect()
