@@ -1,0 +1,167 @@
+"""Readers of the three public data sets on generated files in their layouts."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from transfer.dense.config import MultitaskConfig
+from transfer.dense.metrics import IGNORED, angles_deg
+from transfer.dense.readers import (
+    decode_normals,
+    encode_depth,
+    encode_heat,
+    read_cityscapes,
+    read_dense,
+    read_nyuv2,
+    read_taskonomy,
+)
+
+
+def _scenes() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("dense_scenes", Path(__file__).with_name("dense_scenes.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+scenes = _scenes()
+
+
+def test_nyuv2_in_its_layout(tmp_path: Path) -> None:
+    scenes.write_nyuv2(tmp_path)
+    data = read_nyuv2(tmp_path, validation=0.25)
+    assert (len(data.train), len(data.val), len(data.test)) == (6, 2, 4)
+    assert not set(data.train.names) & set(data.val.names)
+    assert data.labelled == ("segmentation", "normals", "depth") and data.classes == 40
+    truth, scene = scenes.make_scene(8), data.test.read(0)
+    assert scene.image.shape == (3, 32, 40) and float(scene.image.max()) <= 1
+    assert np.array_equal(scene.labels["segmentation"].numpy(), truth["classes"])
+    assert np.array_equal(scene.labels["depth"][0].numpy(), truth["depth"])
+    expected = torch.from_numpy(truth["normals"]).permute(2, 0, 1)[None]
+    assert float(angles_deg(scene.labels["normals"][None], expected).max()) < 1
+
+
+def test_nyuv2_with_two_tasks_has_no_depth(tmp_path: Path) -> None:
+    scenes.write_nyuv2(tmp_path, depth=False)
+    data = read_nyuv2(tmp_path, validation=0.25)
+    assert data.labelled == ("segmentation", "normals") and "depth" not in data.test.read(0).labels
+    with pytest.raises(ValueError, match="no labels for depth; it has segmentation, normals"):
+        read_dense(MultitaskConfig(layout="nyuv2"), tmp_path)
+
+
+def test_parts_of_the_training_scenes_are_taken_from_the_list(tmp_path: Path) -> None:
+    scenes.write_nyuv2(tmp_path)
+    path = tmp_path / "nyu_v2.json"
+    lists = json.loads(path.read_text())
+    lists |= {"train1": lists["train"][:6], "train2": lists["train"][6:]}
+    path.write_text(json.dumps(lists))
+    data = read_nyuv2(tmp_path, validation=0.25)
+    assert data.parts is not None
+    joined = data.parts[0].names + data.parts[1].names
+    assert sorted(joined) == sorted(data.train.names)
+
+
+def test_a_missing_label_in_a_list_is_a_scene_without_it(tmp_path: Path) -> None:
+    scenes.write_nyuv2(tmp_path)
+    path = tmp_path / "nyu_v2.json"
+    lists = json.loads(path.read_text())
+    lists["test"][0][2] = None
+    path.write_text(json.dumps(lists))
+    data = read_nyuv2(tmp_path, validation=0.25)
+    assert set(data.test.read(0).labels) == {"segmentation", "depth"}
+    assert set(data.test.read(1).labels) == {"segmentation", "normals", "depth"}
+
+
+def test_a_pixel_of_255_has_no_normal() -> None:
+    picture = np.full((1, 2, 3), 128, np.uint8)
+    picture[0, 1, 0] = 255
+    decoded = decode_normals(picture)
+    assert not bool(decoded[:, 0, 1].any()) and float(decoded[:, 0, 0].norm()) == pytest.approx(1)
+
+
+def test_cityscapes_in_mtans_layout(tmp_path: Path) -> None:
+    scenes.write_cityscapes(tmp_path)
+    data = read_cityscapes(tmp_path, classes=19, validation=0.2)
+    assert (len(data.train), len(data.val), len(data.test)) == (5, 1, 3)
+    assert data.depth == "disparity" and data.classes == 19
+    truth, scene = scenes.make_scene(100), data.test.read(0)
+    labels = scene.labels["segmentation"]
+    assert bool((labels[:2] == IGNORED).all()) and np.array_equal(labels[2:].numpy(), truth["classes"][2:])
+    np.testing.assert_allclose(scene.labels["depth"][0].numpy(), 0.5 / truth["depth"], rtol=1e-6)
+    np.testing.assert_allclose(scene.image.numpy(), truth["image"].transpose(2, 0, 1) / 255, rtol=1e-6)
+
+
+def test_taskonomy_in_its_layout(tmp_path: Path) -> None:
+    scenes.write_taskonomy(tmp_path)
+    data = read_taskonomy(tmp_path)
+    assert (len(data.train), len(data.val), len(data.test)) == (4, 2, 2)
+    assert data.class_weights is not None and len(data.class_weights) == 17
+    truth, scene = scenes.make_scene(6, 64, 64), data.test.read(0)
+    assert set(scene.labels) == {"segmentation", "normals", "depth", "keypoints", "edges"}
+    assert {label.shape[-2:] for label in scene.labels.values()} == {(256, 256)}
+    classes = scene.labels["segmentation"][::4, ::4].numpy()
+    assert np.array_equal(classes, np.where(truth["classes"] == 0, IGNORED, truth["classes"] - 1))
+    levels = (truth["depth"] * 512).astype(np.uint16)
+    np.testing.assert_allclose(
+        scene.labels["depth"][0, ::4, ::4].numpy(), np.log1p(levels) / math.log(65536), rtol=1e-5
+    )
+    assert set(scene.labels["keypoints"].unique().tolist()) == {-1, 1}
+    assert float(scene.labels["edges"].max()) == pytest.approx(655 / 65536 / 0.08 * 2 - 1, rel=1e-4)
+
+
+def test_taskonomys_encodings_at_their_ends() -> None:
+    assert encode_depth(torch.tensor([0.0, 65535.0])).tolist() == pytest.approx([0, 1])
+    assert encode_heat(torch.tensor([0.0, 0.005, 1.0]), 0.005).tolist() == [-1, 1, 1]
+    assert encode_heat(torch.tensor([0.08]), 0.08).tolist() == [1]
+
+
+def test_far_pixels_have_neither_depth_nor_normal(tmp_path: Path) -> None:
+    scenes.write_taskonomy(tmp_path)
+    levels = np.full((64, 64), 64500, np.uint16)
+    levels[:32] = 1000
+    Image.fromarray(levels).save(tmp_path / "depth" / "6.png")
+    labels = read_taskonomy(tmp_path).test.read(0).labels
+    assert float(labels["depth"][0, 128:].max()) == 0 < float(labels["depth"][0, :128].min())
+    assert not bool(labels["normals"][:, 128:].any()) and bool(labels["normals"][:, :128].abs().amax(0).all())
+
+
+def test_wrong_folders_are_refused_in_one_line(tmp_path: Path) -> None:
+    config = MultitaskConfig(layout="nyuv2")
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        read_dense(config, tmp_path / "absent")
+    with pytest.raises(ValueError, match="0 list files"):
+        read_dense(config, tmp_path)
+    with pytest.raises(ValueError, match="no CityScapes folder"):
+        read_cityscapes(tmp_path, classes=7, validation=0.1)
+    scenes.write_nyuv2(tmp_path)
+    (tmp_path / "depth" / "3.npy").unlink()
+    with pytest.raises(FileNotFoundError, match=r"3\.npy, which nyu_v2\.json names, is missing"):
+        read_dense(config, tmp_path)
+
+
+def test_a_damaged_file_raises_instead_of_becoming_another_scene(tmp_path: Path) -> None:
+    scenes.write_nyuv2(tmp_path)
+    data = read_nyuv2(tmp_path, validation=0.25)
+    (tmp_path / "rgb" / "8.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"8\.png cannot be read as a picture"):
+        data.test.read(0)
+    (tmp_path / "depth" / "9.npy").write_bytes(b"no array")
+    with pytest.raises(ValueError, match=r"9\.npy cannot be read as an array"):
+        data.test.read(1)
+
+
+def test_a_picture_of_another_kind_is_refused(tmp_path: Path) -> None:
+    scenes.write_nyuv2(tmp_path)
+    Image.fromarray(np.zeros((32, 40, 3), np.uint8)).save(tmp_path / "seg" / "8.png")
+    with pytest.raises(ValueError, match="mode RGB; allowed: L, P"):
+        read_nyuv2(tmp_path, validation=0.25).test.read(0)
