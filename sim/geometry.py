@@ -143,6 +143,13 @@ def loft(sections: Points | Array, caps: bool = True) -> Solid:
         bottom = np.stack([np.full(sides, rings * sides), following, j], axis=1)
         top = np.stack([np.full(sides, rings * sides + 1), last + j, last + following], axis=1)
         faces = np.concatenate([faces, bottom, top])
+    index = np.arange(len(vertices))
+    points = np.abs(stack - stack[:, :1]).max(axis=(1, 2)) < 1e-9  # a ring that is one point is one vertex: a pole
+    index[: rings * sides] = np.where(
+        np.repeat(points, sides), index[: rings * sides] // sides * sides, index[: rings * sides]
+    )
+    faces = index[faces]
+    faces = faces[(faces != np.roll(faces, 1, axis=1)).all(axis=1)]
     return outward(vertices, faces)
 
 
