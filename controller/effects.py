@@ -28,10 +28,10 @@ class Variances:
     suits few data: half of what matters is shared, single parameters matter most."""
 
     shared_main: float = 0.35
-    vector_main: float = 0.15
-    own_main: float = 0.2
+    vector_main: float = 0.05
+    own_main: float = 0.3
     shared_pair: float = 0.08
-    vector_pair: float = 0.02
+    vector_pair: float = 0.01
     own_pair: float = 0.08
     shared_cell: float = 0.04
     own_cell: float = 0.08
