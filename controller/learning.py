@@ -54,8 +54,9 @@ def task_log_probabilities(state: ReinforceState) -> FloatArray:
 def table_updates(state: ReinforceState, count: int) -> ReinforceState:
     """`count` AdamW steps on the expected reward over everything known, rewards normalised per task."""
     config, known, sizes = state.config, state.evaluations, state.space.sizes
-    rewards = known.rewards - np.nanmean(known.rewards, axis=1, keepdims=True)
-    spread = np.sqrt(np.nanmean(rewards**2, axis=1, keepdims=True))
+    known_count = np.maximum(np.isfinite(known.rewards).sum(axis=1, keepdims=True), 1)
+    rewards = known.rewards - np.nansum(known.rewards, axis=1, keepdims=True) / known_count
+    spread = np.sqrt(np.nansum(rewards**2, axis=1, keepdims=True) / known_count)
     rewards = rewards / np.where(spread > 1e-12, spread, 1.0)
     x = state.inputs[: len(state.tasks)]
     weights, first, second = state.weights, state.moments["first"], state.moments["second"]
