@@ -142,7 +142,7 @@ def replay(
             if any(action not in positions for run in runs for action in run.choices.values()):
                 left_out[name] = "its setting is not in the table"
                 continue
-            results[name] = summary(name, problem, runs, repeats=len(seeds))
+            results[name] = summary(name, problem, runs)
     if progress:
         progress(total, total, "done")
     ordered = {name: results[name] for name in METHODS if name in results}
@@ -166,7 +166,7 @@ def check_split(table: RewardTable, seen: Sequence[str], unseen: Sequence[str]) 
         raise ValueError("the table has one setting; there is nothing to choose")
 
 
-def summary(name: str, problem: m.Problem, runs: Sequence[Played], *, repeats: int) -> dict[str, Any]:
+def summary(name: str, problem: m.Problem, runs: Sequence[Played]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for split, tasks in (("seen", problem.seen), ("unseen", problem.unseen)):
         rewards = problem.table.of(tasks).rewards
