@@ -164,12 +164,11 @@ def test_pcgrad_projects_conflicts_and_leaves_agreement_alone() -> None:
 def test_sign_dropout_of_a_known_pair() -> None:
     gradients = torch.tensor([[-4.0, 1, 1], [6, 1, 1]])
     torch.testing.assert_close(sign_purity(gradients), torch.tensor([0.6, 1, 1]))
-    uniform = torch.rand(200_000, 3, generator=_generator())
-    passed = torch.stack([sign_mask(gradients, draw) * gradients for draw in uniform[:200]]).sum(1)
-    assert {round(v, 4) for v in passed[:, 0].tolist()} == {-4, 6}
-    assert set(passed[:, 1:].flatten().tolist()) == {2}
-    chosen = torch.where(uniform[:, 0] < 0.6, 6.0, -4.0)
-    assert float(chosen.mean()) == pytest.approx(2, abs=0.05)
+    uniform = torch.rand(3, 200_000, generator=_generator())
+    many = gradients[:, :, None].expand(2, 3, 200_000)
+    passed = (sign_mask(many, uniform) * many).sum(0)
+    assert set(passed[0].tolist()) == {-4, 6} and set(passed[1:].flatten().tolist()) == {2}
+    assert float(passed[0].mean()) == pytest.approx(2, abs=0.05)
 
 
 def test_sign_dropout_passes_one_sign_per_position_of_the_batch() -> None:

@@ -200,6 +200,49 @@ def test_relative_improvements_of_the_published_table(row: tuple[float, ...], ex
     assert [*changes, float(np.mean(changes))] == pytest.approx(expected, abs=0.006)
 
 
+def _delta_t(
+    names: str, groups: dict[str, dict[str, bool]], single: tuple[float, ...], row: tuple[float, ...]
+) -> list[float]:
+    """Delta_Tk of every group, then Delta_T."""
+    reference, metrics = (dict(zip(names.split(), values, strict=True)) for values in (single, row))
+    changes = [relative_improvement(metrics, reference, group) for group in groups.values()]
+    return [*changes, float(np.mean(changes))]
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ((37.7, 73.8, 0.018, 0.34, 72.4, 88.3, 94.2), (-3.71, -0.53, -2.12)),
+        ((40.3, 74.3, 0.015, 0.30, 74.2, 89.3, 94.9), (-0.14, 6.32, 3.09)),
+        ((39.8, 74.2, 0.016, 0.31, 73.0, 88.8, 94.6), (-0.83, 4.01, 1.59)),
+        ((41.5, 74.2, 0.017, 0.31, 74.0, 89.3, 94.8), (1.28, 3.28, 2.28)),
+        ((40.8, 74.3, 0.015, 0.32, 75.1, 89.3, 94.6), (0.48, 5.30, 2.89)),
+        ((41.5, 74.9, 0.016, 0.33, 75.5, 89.8, 94.9), (1.75, 3.81, 2.78)),
+    ],
+)
+def test_relative_improvements_of_the_cityscapes_table(row: tuple[float, ...], expected: tuple[float, ...]) -> None:
+    groups = {"seg": GROUPS["seg"], "depth": GROUPS["depth"]}
+    single = (40.2, 74.7, 0.017, 0.33, 70.3, 86.3, 93.3)
+    assert _delta_t("miou acc abs rel d1 d2 d3", groups, single, row) == pytest.approx(expected, abs=0.006)
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ((0.587, 0.702, 0.024, 0.194, 0.201), -1.03),
+        ((0.560, 0.684, 0.022, 0.202, 0.219), -1.30),
+        ((0.610, 0.702, 0.023, 0.192, 0.198), -0.44),
+        ((0.539, 0.705, 0.024, 0.194, 0.206), 0.25),
+        ((0.637, 0.702, 0.023, 0.193, 0.203), -1.95),
+        ((0.566, 0.707, 0.025, 0.192, 0.193), -0.11),
+    ],
+)
+def test_relative_improvements_of_the_taskonomy_table(row: tuple[float, ...], expected: float) -> None:
+    groups = {name: {name: name == "sn"} for name in ("seg", "sn", "depth", "kp", "edge")}
+    single = (0.575, 0.707, 0.022, 0.197, 0.212)
+    assert _delta_t("seg sn depth kp edge", groups, single, row)[-1] == pytest.approx(expected, abs=0.006)
+
+
 def test_nothing_improves_on_itself_and_lower_is_better_flips_the_sign() -> None:
     assert relative_improvement(SINGLE, SINGLE, GROUPS["depth"]) == 0
     assert relative_improvement({"abs": 0.5}, {"abs": 1.0}, {"abs": False}) == 50

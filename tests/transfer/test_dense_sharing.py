@@ -23,6 +23,7 @@ from transfer.dense.sharing import (
     squared_distances,
     trace_norm,
 )
+from transfer.dense.training import weighted_losses
 from transfer.dense.trunk import build_trunk, seeded
 from transfer.pathways.cost import count_flops, count_parameters
 
@@ -81,6 +82,7 @@ def test_parameter_ratios_are_those_of_the_published_tables(tasks: int) -> None:
     assert ratio["cross_stitch"] == pytest.approx(tasks, abs=2e-3)
     assert ratio["sluice"] == pytest.approx(tasks, abs=1e-4)
     assert ratio["nddr"] == pytest.approx({2: 2.065, 3: 3.147, 5: 5.409}[tasks], abs=1e-3)
+    assert ratio["mtan"] - 1 == pytest.approx(0.02345 + 0.01233 * tasks, abs=2e-5)  # linear in the tasks
     assert ratio["mtan"] == pytest.approx({2: 1.05, 3: 1.06, 5: 1.09}[tasks], abs=5e-3)
 
 
@@ -292,6 +294,20 @@ def test_pad_net_with_closed_gates_keeps_each_tasks_features(gate: str) -> None:
     maps = {task: torch.randn(2, 8, 4, 4) for task in "abc"}
     for task, mixed in network.distil(maps).items():
         assert torch.equal(mixed, maps[task])
+
+
+def test_pad_nets_loss_counts_initial_and_final_predictions() -> None:
+    network = _network("pad_net").eval()
+    predictions = network(_images())
+    labels = {"segmentation": torch.zeros(2, 32, 32).long(), "depth": torch.ones(2, 1, 32, 32)}
+    labels["normals"] = torch.zeros(2, 3, 32, 32)
+    losses = weighted_losses(THREE, predictions, labels)
+    assert losses[1] is None
+    for task, loss in zip(THREE, losses, strict=True):
+        if loss is not None:
+            parts = [task.loss(part, labels[task.name]) for part in predictions[task.name]]
+            assert len(parts) == 2
+            torch.testing.assert_close(loss, parts[0] + parts[1])  # type: ignore[operator]
 
 
 def test_hard_sharing_adds_the_weighted_gradients_in_the_trunk_only() -> None:

@@ -285,7 +285,11 @@ def _presets() -> dict[str, MultitaskConfig]:
 
 
 def rooms_small() -> MultitaskConfig:
-    """Three tasks on rendered rooms of 64 pixels, every architecture, three seeds, on two CPU cores."""
+    """Three tasks on rendered rooms of 64 pixels, every architecture, three seeds, within an hour on two CPU cores.
+
+    With few policy steps, undecided blocks (0.5) would still be skipped at random at the end: here they start as chosen
+    (0.95) and learn five times as fast.
+    """
     return MultitaskConfig(
         layout="rooms",
         architectures=("hard", "soft", "cross_stitch", "sluice", "nddr", "mtan", "pad_net", "adashare"),
@@ -299,6 +303,8 @@ def rooms_small() -> MultitaskConfig:
             weight_iterations=20,
             policy_iterations=10,
             curriculum_speed=2,
+            policy_learning_rate=0.05,
+            init="all_chosen",
             samples=2,
         ),
         crop=64,

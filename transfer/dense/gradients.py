@@ -50,7 +50,9 @@ class GradNorm(LossBalancer):
     def update(self, losses: Losses, layer: Sequence[nn.Parameter]) -> None:
         """One step of the weights; leaves the network's gradients alone. Call before the graph is freed."""
         present = self._present(losses)
-        norms = [_norm(torch.autograd.grad(loss, layer, retain_graph=True, allow_unused=True)) for _, loss in present]
+        norms = [
+            _norm(torch.autograd.grad(loss, layer, retain_graph=True, allow_unused=True), loss) for _, loss in present
+        ]
         self.update_from([task for task, _ in present], torch.stack([loss.detach() for _, loss in present]), norms)
 
     def update_from(self, tasks: Sequence[int], losses: Tensor, norms: Sequence[Tensor]) -> None:
@@ -279,6 +281,7 @@ def _add_gradients(parameters: Sequence[nn.Parameter], gradients: Sequence[Tenso
             parameter.grad = gradient.clone() if parameter.grad is None else parameter.grad + gradient
 
 
-def _norm(gradients: Sequence[Tensor | None]) -> Tensor:
+def _norm(gradients: Sequence[Tensor | None], like: Tensor) -> Tensor:
+    """Length of a gradient, 0 if the loss does not reach the parameters."""
     present = [g.square().sum() for g in gradients if g is not None]
-    return torch.stack(present).sum().sqrt() if present else torch.tensor(0.0)
+    return torch.stack(present).sum().sqrt() if present else like.new_zeros(())

@@ -1,0 +1,141 @@
+"""The multi-task stage on a small generated data set, its table and its pictures."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from transfer.dense.config import AdaShareConfig, MultitaskConfig, NetworkConfig
+from transfer.dense.stage import train_multitask
+
+CONFIG = MultitaskConfig(
+    layout="nyuv2",
+    architectures=("hard", "adashare"),
+    network=NetworkConfig(arch="resnet18", width=4, head_width=4, head_rates=(1,), dropout=0.1, init_std=None),
+    adashare=AdaShareConfig(
+        warmup_iterations=1, policy_phases=8, weight_iterations=1, policy_iterations=1, curriculum_speed=1, samples=2
+    ),
+    crop=16,
+    batch_size=2,
+    iterations=2,
+    validation=0.25,
+    seeds=(0, 1),
+)
+
+
+def _scenes() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("dense_scenes", Path(__file__).with_name("dense_scenes.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("nyuv2")
+    _scenes().write_nyuv2(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], list[int]]:
+    out, done = tmp_path_factory.mktemp("multitask"), []
+    summary = train_multitask(CONFIG, data, out=out, progress=lambda step, total, note: done.append(step))
+    return out, summary, done
+
+
+def test_the_summary_has_every_row_with_its_numbers(finished: tuple[Path, dict[str, Any], list[int]]) -> None:
+    out, summary, done = finished
+    assert [row["name"] for row in summary["rows"]] == ["single_task", "hard", "adashare"]
+    single, hard, shared = summary["rows"]
+    assert single["improvement"]["total"] == 0 and single["improvement"]["ci95"] == (0, 0)
+    assert (single["parameters"]["ratio"], hard["parameters"]["ratio"], shared["parameters"]["ratio"]) == (3, 1, 1)
+    assert hard["flops"]["trunk"] <= shared["flops"]["trunk"] <= single["flops"]["trunk"] == 3 * hard["flops"]["trunk"]
+    assert set(hard["metrics"]) == {"segmentation", "normals", "depth"} and "over_hard" in shared
+    assert all(len(row["runs"]) == 2 for row in summary["rows"])
+    assert done and done == sorted(done)
+    record = json.loads((out / "summary.json").read_text())
+    assert record["rows"][1]["metrics"] == hard["metrics"] and record["n_validation"] == 2
+
+
+def test_the_table_has_the_published_columns(finished: tuple[Path, dict[str, Any], list[int]]) -> None:
+    out, summary, _ = finished
+    names, *lines = list(csv.reader((out / "table.csv").read_text().splitlines()))
+    wanted = ["segmentation mIoU", "segmentation PixAcc", "normals Mean", "normals Median", "normals 11.25"]
+    wanted += ["normals 22.5", "normals 30", "depth Abs", "depth Rel", "depth d1.25", "depth d1.25^2", "depth d1.25^3"]
+    assert names[:4] == ["model", "params (trunks)", "params (M)", "GFLOP"] and names[4:-3] == wanted
+    assert names[-3:] == ["Delta_T (%)", "95 % low", "95 % high"] and len(lines) == 3
+    miou = summary["rows"][1]["metrics"]["segmentation"]["miou"]["mean"]
+    assert lines[1][0] == "hard" and float(lines[1][4]) == pytest.approx(miou, abs=0.051)
+    assert (out / "table.md").read_text().count("\n") == 5
+
+
+def test_adashare_chooses_among_trained_policies_by_validation(
+    finished: tuple[Path, dict[str, Any], list[int]],
+) -> None:
+    out, summary, _ = finished
+    for run in summary["rows"][2]["runs"]:
+        scores = [sample["score"] for sample in run["samples"]]
+        assert len(scores) == 2 and run["chosen_sample"] == scores.index(max(scores))
+        assert run["test"] == run["samples"][run["chosen_sample"]]["test"]
+        assert run["pruned"]["blocks_per_task"] == [sum(row) for row in run["policy"]]
+        assert run["pruned"]["ratio"] <= 1 and np.array(run["probabilities"]).shape == (3, 8)
+        assert [record["opened"] for record in run["rounds"]] == list(range(1, 9))
+        folder = out / "runs" / "adashare" / f"seed-{run['seed']}"
+        with Image.open(folder / "policy.png") as grid:
+            assert grid.width > 8 * 20
+        assert not list(folder.rglob("*.pt"))
+
+
+def test_every_run_leaves_weights_statistics_and_a_picture(
+    finished: tuple[Path, dict[str, Any], list[int]],
+) -> None:
+    from safetensors.torch import load_file
+
+    out, _, _ = finished
+    for row in ("single_task", "hard", "adashare"):
+        for seed in CONFIG.seeds:
+            folder = out / "runs" / row / f"seed-{seed}"
+            statistics = load_file(folder / "statistics.safetensors")
+            assert {name: len(table) for name, table in statistics.items()} == dict.fromkeys(CONFIG.tasks, 4)
+            assert len(load_file(folder / "weights.safetensors")) > 20
+            with Image.open(folder / "predictions.png") as sheet:
+                assert sheet.width > 7 * 100 and sheet.height > 4 * 100
+
+
+def test_a_finished_experiment_is_read_and_another_one_refused(
+    finished: tuple[Path, dict[str, Any], list[int]], data: Path
+) -> None:
+    out, summary, _ = finished
+    again = train_multitask(CONFIG, data, out=out)
+    assert again["rows"][0]["metrics"] == summary["rows"][0]["metrics"]
+    with pytest.raises(ValueError, match="another config; choose another directory"):
+        train_multitask(replace(CONFIG, iterations=3), data, out=out)
+
+
+def test_an_interrupted_experiment_ends_with_the_same_numbers(
+    finished: tuple[Path, dict[str, Any], list[int]], data: Path, tmp_path: Path
+) -> None:
+    class Stop(Exception):
+        pass
+
+    def interrupt(step: int, total: int, note: str) -> None:
+        if note.startswith("adashare, seed 0"):
+            raise Stop
+
+    with pytest.raises(Stop):
+        train_multitask(CONFIG, data, out=tmp_path, progress=interrupt)
+    assert not (tmp_path / "summary.json").exists()
+    resumed = train_multitask(CONFIG, data, out=tmp_path)
+    _, summary, _ = finished
+    assert [row["metrics"] for row in resumed["rows"]] == [row["metrics"] for row in summary["rows"]]

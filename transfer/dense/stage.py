@@ -1,0 +1,166 @@
+"""The stage `simpath multitask`: architectures and balancers on one data set, one table out.
+
+Protocol: single-task networks are trained first; they are the reference of every improvement. Every architecture,
+balancer and seed trains for the same number of iterations from random weights, with the same batches, and is tested
+once with its last weights. AdaShare learns its policy first; of the binary policies drawn from it, all are trained, and
+the one that improves most on the *validation* scenes is the row of the table (all of them are recorded).
+
+Files left in `out`: runs/<row>/seed-<s>/ (see `rows.py`), table.csv, table.md, and summary.json, written last. A run
+that was interrupted continues from its checkpoints.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transfer.dense.config import MultitaskConfig
+
+if TYPE_CHECKING:
+    from transfer.dense.losses import DenseTask
+    from transfer.dense.rows import Rows
+    from transfer.dense.training import Tick
+
+Progress = Callable[[int, int, str], None]
+
+
+def train_multitask(
+    config: MultitaskConfig,
+    data: Path,
+    *,
+    out: Path,
+    device: str = "cpu",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train and test every row of the table; returns the summary that it leaves in `out/summary.json`.
+
+    Args:
+        data: folder in the layout of `config.layout` (`rooms.py`, `readers.py`).
+        out: receives the files; finished runs are found there.
+        threads: torch's threads (default: leave as they are).
+
+    Raises:
+        ValueError: data in another layout, labels that are missing, or `out` holds another experiment.
+        FileNotFoundError: no data.
+        FloatingPointError: a network diverged.
+    """
+    import torch
+
+    from transfer.dense.losses import dense_tasks
+    from transfer.dense.readers import read_dense
+    from transfer.dense.rows import Rows, write_record
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    began = time.monotonic()
+    scenes = read_dense(config, data)
+    identity = {"data": scenes.digest, "config": json.loads(json.dumps(asdict(config)))}
+    done = _finished(out, identity)
+    if done is not None:
+        return done
+    tasks = dense_tasks(config, classes=scenes.classes, class_weights=scenes.class_weights)
+    clock = _Clock(progress)
+    rows = Rows(config, scenes, tasks, out=out / "runs", device=device, tick_of=clock.tick_of)
+    clock.total = rows.total_steps()
+    results = {
+        row_name(*pair): [rows.train(*pair, row_name(*pair), seed) for seed in config.seeds] for pair in config.runs
+    }
+    summary = {
+        **identity,
+        "data_set": scenes.name,
+        "tasks": list(config.tasks),
+        "classes": list(scenes.class_names),
+        "n_train": len(scenes.train),
+        "n_validation": len(scenes.val),
+        "n_test": len(scenes.test),
+        "seeds": list(config.seeds),
+        "rows": _table(config, rows, results, tasks, out),
+        "seconds": round(time.monotonic() - began, 1),
+    }
+    write_record(out / "summary.json", summary)
+    return summary
+
+
+def _table(
+    config: MultitaskConfig,
+    rows: Rows,
+    results: dict[str, list[dict[str, Any]]],
+    tasks: tuple[DenseTask, ...],
+    out: Path,
+) -> list[dict[str, Any]]:
+    """The rows of the summary; leaves table.csv and table.md."""
+    from safetensors.numpy import load_file
+
+    from transfer.dense.rows import write_text
+    from transfer.dense.table import Comparison, as_csv, as_markdown, header, table_rows
+
+    statistics = {
+        row: [load_file(rows.folder(row, seed) / "statistics.safetensors") for seed in config.seeds] for row in results
+    }
+    comparison = Comparison(statistics, tasks, seed=0)
+    entries = []
+    for row, runs in results.items():
+        entry: dict[str, Any] = {
+            "name": row,
+            "metrics": comparison.metrics(row),
+            "improvement": asdict(comparison.improvement(row)),
+            "parameters": runs[0]["parameters"],
+            "flops": runs[0]["flops"],
+            "runs": runs,
+        }
+        if "hard" in results and row not in ("hard", "single_task"):
+            entry["over_hard"] = asdict(comparison.difference(row, "hard"))
+        entries.append(entry)
+    names, lines = header(tasks), table_rows(entries, tasks)
+    write_text(out / "table.csv", as_csv(names, lines))
+    write_text(out / "table.md", as_markdown(names, lines))
+    return entries
+
+
+class _Clock:
+    """Counts training steps of all runs and reports them at most twice a second."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self.progress = progress
+        self.done, self.total, self.last_report_s = 0, 0, -math.inf
+
+    def tick_of(self, run: str) -> Tick:
+        def tick(note: str) -> None:
+            self.done += 1
+            now = time.monotonic()
+            if self.progress is not None and now - self.last_report_s > 0.5:
+                self.last_report_s = now
+                self.progress(self.done, max(self.total, self.done), f"{run}: {note}")
+
+        return tick
+
+
+def row_name(architecture: str, balancer: str) -> str:
+    """`hard`, or `hard+dwa` with another balancer than fixed weights."""
+    return architecture if balancer == "fixed" else f"{architecture}+{balancer}"
+
+
+def _finished(out: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """The summary of a finished experiment of the same identity; raises if `out` belongs to another one."""
+    from transfer.dense.rows import write_record
+
+    marker = out / "identity.json"
+    if marker.exists():
+        known = json.loads(marker.read_text(encoding="utf-8"))
+        different = [key for key, value in identity.items() if known.get(key) != value]
+        if different:
+            raise ValueError(
+                f"{out} holds an experiment of another {' and '.join(different)}; choose another directory"
+            )
+    if (out / "summary.json").exists():
+        summary: dict[str, Any] = json.loads((out / "summary.json").read_text(encoding="utf-8"))
+        return summary
+    out.mkdir(parents=True, exist_ok=True)
+    write_record(marker, identity)
+    return None
