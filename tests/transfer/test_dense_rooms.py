@@ -1,0 +1,129 @@
+"""The reader of rendered rooms on shards written by hand in the documented encodings."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from transfer.dense.config import MultitaskConfig
+from transfer.dense.metrics import LEAST_DEPTH, valid_normals
+from transfer.dense.readers import read_dense
+from transfer.dense.rooms import read_rooms
+
+ALL = ("class", "normals", "depth", "keypoints", "edges")
+
+
+def _png(pixels: np.ndarray, kind: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def _maps(number: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(number)
+    normals = np.full((16, 16, 3), (128, 128, 255), np.uint8)
+    normals[0] = 0
+    depth = rng.integers(500, 4000, (16, 16)).astype(np.uint16)
+    depth[0] = 0
+    heat = rng.integers(0, 256, (16, 16)).astype(np.uint8)
+    classes = rng.integers(1, 5, (16, 16)).astype(np.uint16)
+    classes[0] = 0
+    return {"class": classes, "normals": normals, "depth": depth, "keypoints": heat, "edges": 255 - heat}
+
+
+def _write_part(
+    folder: Path, *, models: tuple[str, ...], passes: tuple[str, ...] = ALL, seed: int = 7, **changes: Any
+) -> None:
+    """A rendered data set of three rooms in one shard."""
+    folder.mkdir(parents=True)
+    path = folder / "shard-000000.tar"
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for number in range(3):
+            maps = _maps(number)
+            image = np.full((16, 16, 3), 40 * number, np.uint8)
+            record = {"model": models[number % len(models)], "room": {"others": [{"model": models[-1]}]}}
+            members = {"jpg": _png(image, "JPEG"), "cls": b"0", "json": json.dumps(record).encode()}
+            members |= {f"{name}.png": _png(maps[name]) for name in passes}
+            for suffix, data in members.items():
+                info = tarfile.TarInfo(f"{number:08d}.{suffix}")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    shard = {"name": path.name, "images": 3, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    index = {
+        "shards": [shard],
+        "classes": ["car", "chair"],
+        "num_images": 3,
+        "class_counts": {},
+        "config": {"catalog": {"seed": seed, "assets": None}, "format": "jpg"},
+    }
+    (folder / "index.json").write_text(json.dumps(index | changes))
+
+
+def _write_rooms(root: Path, **val: Any) -> Path:
+    _write_part(root / "train", models=("car/0", "chair/0"))
+    _write_part(root / "val", **({"models": ("car/0",), "seed": 8} | val))
+    _write_part(root / "test", models=("car/1", "chair/1"))
+    return root
+
+
+def test_rooms_in_three_parts(tmp_path: Path) -> None:
+    data = read_rooms(_write_rooms(tmp_path))
+    assert [len(part) for part in (data.train, data.val, data.test)] == [3, 3, 3]
+    assert data.class_names == ("environment", "floor", "walls", "car", "chair") and data.classes == 5
+    assert data.labelled == ("segmentation", "normals", "depth", "keypoints", "edges")
+    scene, maps = data.test.read(1), _maps(1)
+    assert scene.image.shape == (3, 16, 16) and float(scene.image.mean()) == pytest.approx(40 / 255, abs=0.01)
+    assert np.array_equal(scene.labels["segmentation"].numpy(), maps["class"])
+    np.testing.assert_allclose(scene.labels["depth"][0].numpy(), maps["depth"] / 1000, rtol=1e-6)
+    assert not bool((scene.labels["depth"][:, 0] > LEAST_DEPTH).any())
+    valid = valid_normals(scene.labels["normals"][None])[0]
+    assert not bool(valid[0].any()) and bool(valid[1:].all())
+    assert scene.labels["normals"][:, 5, 5].tolist() == pytest.approx([0, 0, 1], abs=0.01)
+    for task in ("keypoints", "edges"):
+        np.testing.assert_allclose(scene.labels[task][0].numpy(), maps[task] / 255 * 2 - 1, atol=1e-6)
+
+
+def test_a_model_in_two_parts_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"train and val share 1 models, among them chair/0 \(seed 7\)"):
+        read_rooms(_write_rooms(tmp_path, models=("car/3", "chair/0"), seed=7))
+
+
+def test_parts_of_other_classes_or_without_labels_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="val has other classes"):
+        read_rooms(_write_rooms(tmp_path / "a", classes=["car"]))
+    with pytest.raises(ValueError, match="no label maps"):
+        read_rooms(_write_rooms(tmp_path / "b", passes=()))
+    with pytest.raises(FileNotFoundError, match="no complete data set"):
+        read_rooms(tmp_path / "c")
+
+
+def test_tasks_are_those_that_every_part_has(tmp_path: Path) -> None:
+    root = _write_rooms(tmp_path, passes=("class", "depth"))
+    assert read_rooms(root).labelled == ("segmentation", "depth")
+    with pytest.raises(ValueError, match="no labels for normals; it has segmentation, depth"):
+        read_dense(MultitaskConfig(), root)
+
+
+def test_an_altered_or_missing_shard_is_named(tmp_path: Path) -> None:
+    root = _write_rooms(tmp_path)
+    shard = root / "test" / "shard-000000.tar"
+    shard.write_bytes(shard.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"test/shard-000000\.tar was altered"):
+        read_rooms(root)
+    shard.unlink()
+    with pytest.raises(FileNotFoundError, match=r"test/shard-000000\.tar is missing"):
+        read_rooms(root)
+
+
+def test_the_digest_is_that_of_the_shards(tmp_path: Path) -> None:
+    first = read_rooms(_write_rooms(tmp_path / "a")).digest
+    assert read_rooms(_write_rooms(tmp_path / "b")).digest == first
+    assert read_rooms(_write_rooms(tmp_path / "c", models=("car/7",))).digest != first
