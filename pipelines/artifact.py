@@ -14,6 +14,7 @@ written last. The kernel releases a dead holder's lock, so a killed run never bl
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import functools
@@ -183,8 +184,9 @@ class Store:
         while True:
             lock = self.try_lock(digest)
             if lock is not None:
-                os.ftruncate(lock, 0)
-                os.write(lock, f"{socket.gethostname()} process {os.getpid()}\n".encode())
+                with contextlib.suppress(OSError):  # a full disk: the name is a courtesy, the lock holds without it
+                    os.ftruncate(lock, 0)
+                    os.write(lock, f"{socket.gethostname()} process {os.getpid()}\n".encode())
                 return lock
             if self.has(digest):
                 return None

@@ -128,10 +128,11 @@ class DaskCluster:
                 outcomes.append(self._outcomes.get_nowait())
         except queue.Empty:
             pass
+        # a client that connects again has lost its tasks: nothing is to be waited for
+        if self._client.status != "running":
+            raise ClusterLost("the Dask scheduler is gone; run again to continue from the store")
         for outcome in outcomes:
             self._running.pop(outcome.digest, None)
-        if not outcomes and self._client.status not in ("running", "connecting", "newly-created"):
-            raise ClusterLost("the Dask scheduler is gone; run again to continue from the store")
         return outcomes
 
     def messages(self) -> list[dict[str, Any]]:
@@ -142,11 +143,13 @@ class DaskCluster:
 
     def stop(self) -> None:
         """SIGTERM to the children of this run on all workers; waits until they have saved."""
+        if self._client.status != "running":
+            return  # the scheduler is gone; workers of ours end with it, and their children with them
         try:
             self._client.cancel(list(self._running.values()))
             self._client.run(_stop_children, _plugin_name(self._run))
         except (OSError, TimeoutError, ValueError):
-            return  # the scheduler is gone, and its workers with it
+            return  # gone in this very moment
         self._running.clear()
 
     def _look(self) -> list[tuple[int, int]]:
@@ -333,7 +336,7 @@ def _existing(address: str, tls: TlsFiles | None) -> Iterator[Any]:
             raise ValueError(f"{address} needs credentials: CA, certificate and key files")
         files = {"tls_ca_file": str(tls.ca), "tls_client_cert": str(tls.cert), "tls_client_key": str(tls.key)}
         security = cast("Any", Security)(require_encryption=True, **files)
-    with _client(address, timeout="30s", security=security) as client:
+    with _client(address, timeout="15s", security=security) as client:
         try:
             client.wait_for_workers(1, timeout=_FIRST_WORKER_S)
         except TimeoutError:
