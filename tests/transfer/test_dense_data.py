@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from transfer.dense.config import ADMITTED, DEPTHS, PRESETS, AdaShareConfig, MultitaskConfig, NetworkConfig
+from transfer.dense.config import ADMITTED, DEPTHS, AdaShareConfig, MultitaskConfig, NetworkConfig
 from transfer.dense.data import (
     Sampler,
     Scene,
@@ -27,6 +27,7 @@ from transfer.dense.data import (
 )
 from transfer.dense.losses import DenseTask
 from transfer.dense.metrics import IGNORED, NO_VALUE
+from transfer.dense.presets import PRESETS
 
 TASKS = ("segmentation", "normals", "depth", "keypoints", "edges")
 VIEW = ViewConfig(crop=16, scale=(0.5, 1.5), flip=True, depth="metres")
@@ -253,7 +254,7 @@ def test_configurations_do_not_wait_for_torch() -> None:
     import subprocess
     import sys
 
-    code = "import sys, transfer.dense.config, transfer.dense.stage; sys.exit('torch' in sys.modules)"
+    code = "import sys, transfer.dense.presets, transfer.dense.stage; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

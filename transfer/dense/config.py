@@ -1,11 +1,11 @@
-"""Configurations of dense multi-task learning and the published presets.
+"""Configurations of dense multi-task learning.
 
 No torch here: the command line shows these without waiting for it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 TaskName = Literal["segmentation", "normals", "depth", "keypoints", "edges"]
@@ -233,87 +233,3 @@ class MultitaskConfig:
             if architecture != "single_task" and architecture in ADMITTED.get(balancer, (architecture,))
         ]
         return (("single_task", "fixed"), *pairs)
-
-
-def _presets() -> dict[str, MultitaskConfig]:
-    """Hyper-parameters of AdaShare's released configurations (`adashare.md` 3) with all baselines."""
-    baselines: tuple[Architecture, ...] = ("hard", "cross_stitch", "sluice", "nddr", "mtan", "adashare")
-    nyu = MultitaskConfig(layout="nyuv2", architectures=baselines)
-    return {
-        "nyuv2_2": replace(
-            nyu,
-            tasks=("segmentation", "normals"),
-            loss_weights=(1.0, 20.0),
-            network=NetworkConfig(arch="resnet18"),
-            adashare=AdaShareConfig(sparsity_weight=0.05, sharing_weight=0.05),
-        ),
-        "nyuv2_3": nyu,
-        "cityscapes": replace(
-            nyu,
-            layout="cityscapes",
-            tasks=("segmentation", "depth"),
-            loss_weights=(1.0, 20.0),
-            crop=224,
-            head_learning_rate=1e-4,
-            adashare=AdaShareConfig(policy_phases=86, sparsity_weight=0.01, sharing_weight=0.1),
-        ),
-        "taskonomy": replace(
-            nyu,
-            layout="taskonomy",
-            tasks=("segmentation", "normals", "depth", "keypoints", "edges"),
-            loss_weights=(1.0, 3.0, 2.0, 7.0, 7.0),
-            crop=224,
-            scale=(1.0, 1.0),
-            iterations=30000,
-            head_learning_rate=1e-4,
-            trunk_learning_rate=1e-4,
-            learning_rate_step=12000,
-            learning_rate_factor=0.3,
-            metrics="taskonomy",
-            adashare=AdaShareConfig(
-                warmup_iterations=20000,
-                policy_phases=160,
-                weight_iterations=400,
-                policy_iterations=100,
-                curriculum_speed=1,
-                sparsity_weight=0.001,
-                sharing_weight=0.005,
-            ),
-        ),
-        "rooms_small": rooms_small(),
-    }
-
-
-def rooms_small() -> MultitaskConfig:
-    """Three tasks on rendered rooms of 64 pixels, every architecture, three seeds, within an hour on two CPU cores.
-
-    With few policy steps, undecided blocks (0.5) would still be skipped at random at the end: here they start as chosen
-    (0.95) and learn five times as fast.
-    """
-    return MultitaskConfig(
-        layout="rooms",
-        architectures=("hard", "soft", "cross_stitch", "sluice", "nddr", "mtan", "pad_net", "adashare"),
-        network=NetworkConfig(
-            arch="resnet18", width=16, head_width=32, head_rates=(1, 2, 3, 4), dropout=0.1, init_std=None
-        ),
-        sharing=SharingConfig(pad_width=32),
-        adashare=AdaShareConfig(
-            warmup_iterations=150,
-            policy_phases=16,
-            weight_iterations=20,
-            policy_iterations=10,
-            curriculum_speed=2,
-            policy_learning_rate=0.05,
-            init="all_chosen",
-            samples=2,
-        ),
-        crop=64,
-        scale=(0.8, 1.25),
-        batch_size=16,
-        iterations=600,
-        learning_rate_step=200,
-        seeds=(0, 1, 2),
-    )
-
-
-PRESETS = _presets()
