@@ -27,9 +27,11 @@ class SimParams:
     light_intensity: OnOff = "fixed"
     light_color: OnOff = "fixed"
     light_direction: OnOff = "fixed"
-    background: OnOff = "fixed"
+    background: Literal["fixed", "random", "plain", "sky"] = "fixed"
+    """plain: an even grey; sky: a clear computed sky (`sim.skies`) seen in random directions."""
     focus_blur: Literal["off", "random"] = "off"
-    materials: Literal["natural", "random"] = "natural"
+    materials: Literal["natural", "random", "random_per_model"] = "natural"
+    """random: new for every image; random_per_model: drawn once for each model."""
 
     def __post_init__(self) -> None:
         for name, levels in parameter_levels().items():

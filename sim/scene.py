@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.params import SimParams, SimRanges
+from sim.skies import PLAIN, SKIES
 
 if TYPE_CHECKING:
     from sim.assets import AssetCatalog
@@ -45,6 +46,39 @@ class MaterialSpec:
 
 
 @dataclass(frozen=True)
+class PlacedObject:
+    """One more object of a room, standing on its floor."""
+
+    class_id: int
+    class_name: str
+    model: str
+    place_m: tuple[float, float]
+    """x and y of its centre."""
+    rotation_deg: Vector3
+    size_m: float
+    """Its longest side."""
+    materials: tuple[MaterialSpec, ...]
+
+
+@dataclass(frozen=True)
+class RoomSpec:
+    """A floor at height 0 and three walls, centred on the origin, open towards -y and upwards."""
+
+    width_m: float
+    depth_m: float
+    height_m: float
+    floor: MaterialSpec
+    walls: MaterialSpec
+    look_at_m: Vector3
+    """Where the camera looks."""
+    place_m: tuple[float, float]
+    """x and y of the image's own object, the one that gives it its class; it stands on the floor too."""
+    size_m: float
+    """Longest side of that object."""
+    others: tuple[PlacedObject, ...]
+
+
+@dataclass(frozen=True)
 class SceneSpec:
     """Everything that one render needs. Lengths in metres, angles in degrees, right-handed, z up."""
 
@@ -65,7 +99,7 @@ class SceneSpec:
     light_direction: Vector3
     """Unit vector in which the light travels."""
     hdri: str
-    """Name of the environment map in the catalogue."""
+    """Name of the environment map in the catalogue, or of a computed one (`sim.skies`)."""
     hdri_rotation_deg: Vector3
     """Rotation of the environment about the object (turns the view direction, not the framing)."""
     hdri_strength: float
@@ -74,6 +108,8 @@ class SceneSpec:
     aperture_fstop: float | None
     materials: tuple[MaterialSpec, ...]
     """One per material slot of the model, in slot order."""
+    room: RoomSpec | None = None
+    """None: the object alone before its environment."""
 
 
 # What stands still when a parameter is off.
@@ -122,6 +158,8 @@ def sample_scene(
        camera's frame, as the original's yaw and pitch do.
     8. The focus distance stays at least 0.1 m; the f-stop is taken as it is, for Blender's 36 mm sensor.
     9. Random materials come from 141 procedural ones in the original's mix of categories.
+    10. The appended levels are not the controller's: `background: plain` is an even grey and `sky` a computed clear sky
+        in a random direction; `materials: random_per_model` is the original's unused level 2.
 
     Args:
         models: "train" and "heldout" draw from disjoint halves of each class's models.
@@ -146,14 +184,21 @@ def sample_scene(
     yaw, pitch = uniforms("light_direction", 2)
     which, turn, height = uniforms("background", 3)
     sharp, focus, aperture = uniforms("focus_blur", 3)
-    chosen = (uniforms("materials", SLOTS_DRAWN) * len(catalog.materials)).astype(int)
+    chosen = uniforms("materials", SLOTS_DRAWN)
+    if params.materials == "random_per_model":
+        chosen = np.random.default_rng([seed, crc32(model.id.encode()), crc32(b"materials")]).random(SLOTS_DRAWN)
 
     if params.object_distance == "fixed":
         factor = 1.0
     camera = _vector(np.array(CAMERA_POSITION_M) * factor)
     blurred = params.focus_blur == "random" and sharp >= ranges.in_focus_probability
     distance = float(np.linalg.norm(camera))
-    background_on = params.background == "random"
+    environments = {
+        "fixed": (catalog.hdris[0].name,),
+        "random": tuple(hdri.name for hdri in catalog.hdris),
+        "plain": (PLAIN,),
+        "sky": SKIES,
+    }[params.background]
     return SceneSpec(
         index=index,
         class_id=class_id,
@@ -169,15 +214,20 @@ def sample_scene(
             if params.light_direction == "random"
             else SUN_DIRECTION
         ),
-        hdri=catalog.hdris[int(which * len(catalog.hdris)) if background_on else 0].name,
-        hdri_rotation_deg=_environment_rotation(turn, height) if background_on else (0.0, 0.0, 0.0),
+        hdri=environments[int(which * len(environments))],
+        hdri_rotation_deg=(
+            _environment_rotation(turn, height) if params.background in ("random", "sky") else (0.0, 0.0, 0.0)
+        ),
         hdri_strength=HDRI_STRENGTH,
         focus_distance_m=(max(NEAREST_FOCUS_M, distance + _between(ranges.focus_offset_m, focus)) if blurred else None),
         aperture_fstop=_between(ranges.aperture_fstop, aperture) if blurred else None,
         materials=(
-            tuple(catalog.materials[chosen[slot % SLOTS_DRAWN]] for slot in range(len(model.natural)))
-            if params.materials == "random"
-            else model.natural
+            model.natural
+            if params.materials == "natural"
+            else tuple(
+                catalog.materials[int(chosen[slot % SLOTS_DRAWN] * len(catalog.materials))]
+                for slot in range(len(model.natural))
+            )
         ),
     )
 

@@ -19,6 +19,8 @@ def test_the_published_space_has_256_different_settings() -> None:
     actions = list(TASK2SIM_SPACE.actions())
     assert len(actions) == len(set(actions)) == 256
     assert TASK2SIM_SPACE.sizes == (2,) * 8
+    assert dict(TASK2SIM_SPACE.levels)["background"] == ("fixed", "random")  # appended levels stay outside
+    assert dict(TASK2SIM_SPACE.levels)["materials"] == ("natural", "random")
     assert actions[0] == all_off() == (0,) * 8
     assert actions[-1] == all_on() == (1,) * 8
 

@@ -14,6 +14,7 @@ from sim.assets import AssetCatalog, CatalogConfig, load_catalog
 from sim.geometry import rotation
 from sim.params import TASK2SIM_SPACE, SimParams, SimRanges, all_on
 from sim.scene import CAMERA_POSITION_M, SUN_STRENGTH, SceneSpec, sample_scene
+from sim.skies import SKIES
 
 RANGES = SimRanges()
 ALL_ON = SimParams(**TASK2SIM_SPACE.to_levels(all_on()))  # type: ignore[arg-type]
@@ -172,6 +173,30 @@ def test_random_materials_are_new_for_every_image_and_use_the_whole_library(
     for spec in everything[:200]:
         model = next(model for model in catalog.models(spec.class_name) if model.id == spec.model)
         assert len(spec.materials) == len(model.natural)
+
+
+def test_materials_per_model_stay_with_the_model(catalog: AssetCatalog) -> None:
+    params = dataclasses.replace(ALL_ON, materials="random_per_model")
+    seen: dict[str, set[object]] = {}
+    for spec, fresh in zip(draw(catalog, params, 720), draw(catalog, ALL_ON, 720), strict=True):
+        seen.setdefault(spec.model, set()).add(spec.materials)
+        assert dataclasses.replace(spec, materials=()) == dataclasses.replace(fresh, materials=())
+    assert len(seen) == 240 and all(len(materials) == 1 for materials in seen.values())
+    assert len(set.union(*seen.values())) > 220
+    other = sample_scene(catalog, params, RANGES, 4, 0)
+    assert other.materials not in seen[other.model]
+
+
+def test_plain_backgrounds_are_one_grey_and_skies_are_seen_from_everywhere(catalog: AssetCatalog) -> None:
+    plain = draw(catalog, SimParams(background="plain"), 100)
+    assert {(spec.hdri, spec.hdri_rotation_deg) for spec in plain} == {("plain", (0.0, 0.0, 0.0))}
+    skies = draw(catalog, SimParams(background="sky"), 400)
+    assert {spec.hdri for spec in skies} == set(SKIES)
+    assert len({spec.hdri_rotation_deg for spec in skies}) == 400
+    for params in (SimParams(background="plain"), SimParams(background="sky")):
+        for one, other in zip(draw(catalog, params, 50), draw(catalog, SimParams(), 50), strict=True):
+            still = {"hdri": other.hdri, "hdri_rotation_deg": other.hdri_rotation_deg}
+            assert dataclasses.replace(one, **still) == other
 
 
 def test_classes_and_models_take_turns(catalog: AssetCatalog) -> None:
