@@ -11,6 +11,7 @@ reachable from other nodes, so everything there is encrypted with credentials ma
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import queue
@@ -86,7 +87,10 @@ class DaskCluster:
         return str(self._client.scheduler.address)
 
     @property
-    def dashboard(self) -> str:
+    def dashboard(self) -> str | None:
+        """The page's address; None without bokeh, which Dask needs for it."""
+        if importlib.util.find_spec("bokeh") is None:
+            return None
         return str(self._client.dashboard_link)
 
     @property

@@ -91,6 +91,10 @@ class Cluster(Protocol):
     @property
     def workers(self) -> int: ...
 
+    @property
+    def dashboard(self) -> str | None:
+        """Address of a page that shows the cluster at work."""
+
     def start(self, job: Job) -> None: ...
 
     def finished(self, timeout_s: float) -> list[Outcome]:
@@ -109,6 +113,7 @@ class InProcess:
     def __init__(self, cores: int = 1) -> None:
         self.cores = cores
         self.workers = 1
+        self.dashboard = None
         self._pool = ChildPool()
         self._queue: list[Job] = []
         self._messages: list[dict[str, Any]] = []
@@ -160,6 +165,7 @@ class Flow:
         self.record = RunRecord(store, run)
         self._window = window
         self._plan = Plan(retries)
+        self.progress.link(cluster.dashboard)
         self.outcomes: list[Outcome] = []
         """What ran in this session, in the order of finishing (nothing that came from the store)."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 import time
 from collections import deque
@@ -41,6 +42,7 @@ class Progress(Protocol):
     def finished(self, stage: str, outcome: Outcome) -> None: ...
     def failed(self, stage: str, outcome: Outcome, reason: str, *, again: bool) -> None: ...
     def tick(self, workers: int) -> None: ...
+    def link(self, dashboard: str | None) -> None: ...
     def close(self) -> None: ...
 
 
@@ -54,6 +56,7 @@ class Quiet:
     def finished(self, stage: str, outcome: Outcome) -> None: ...
     def failed(self, stage: str, outcome: Outcome, reason: str, *, again: bool) -> None: ...
     def tick(self, workers: int) -> None: ...
+    def link(self, dashboard: str | None) -> None: ...
     def close(self) -> None: ...
 
 
@@ -67,7 +70,10 @@ class Row:
     done: int = 0
     failed: int = 0
     wall_s: float = 0.0
-    """Of the finished jobs together."""
+    """Of the finished jobs together, as CPU time below."""
+    cpu_s: float = 0.0
+    rss_bytes: int = 0
+    """The most that one job had at its end, with its children."""
     active: dict[str, tuple[int, int, str]] = field(default_factory=dict)
     """Running job -> (done, total, note) in units."""
     units: int = 0
@@ -94,6 +100,8 @@ class Board:
 
     rows: dict[str, Row] = field(default_factory=dict)
     workers: int = 0
+    dashboard: str | None = None
+    """Address of the cluster's own page."""
     problems: list[str] = field(default_factory=list)
 
     def row(self, stage: str, unit: str = "steps") -> Row:
@@ -133,10 +141,18 @@ class Board:
                 "running": len(row.active),
                 "units_per_s": row.rate(now),
                 "wall_s": round(row.wall_s, 1),
+                "cpu_s": round(row.cpu_s, 1),
+                "rss_bytes": row.rss_bytes,
             }
             for name, row in self.rows.items()
         }
-        return {"stages": stages, "workers": self.workers, "eta_s": self.eta_s(), "problems": self.problems}
+        return {
+            "stages": stages,
+            "workers": self.workers,
+            "dashboard": self.dashboard,
+            "eta_s": self.eta_s(),
+            "problems": self.problems,
+        }
 
 
 class Display:
@@ -177,6 +193,8 @@ class Display:
         row.active.pop(outcome.digest, None)
         row.done += 1
         row.wall_s += outcome.wall_s
+        row.cpu_s += outcome.cpu_s
+        row.rss_bytes = max(row.rss_bytes, outcome.rss_bytes)
 
     def failed(self, stage: str, outcome: Outcome, reason: str, *, again: bool) -> None:
         row = self.board.row(stage)
@@ -185,6 +203,12 @@ class Display:
             row.failed += 1
         self.board.problems.append(reason + ("; starting it again" if again else ""))
         self.say(self.board.problems[-1])
+
+    def link(self, dashboard: str | None) -> None:
+        """Name the cluster's own page once, and in the status file."""
+        self.board.dashboard = dashboard
+        if dashboard is not None:
+            self.say(f"Dask dashboard: {dashboard}")
 
     def say(self, text: str) -> None:
         """A line that stays, above the table on a terminal."""
@@ -206,7 +230,7 @@ class Display:
             text = self._line(now)
             if text and (text != self._last_text or now - self._last_line_at >= _QUIET_LINE_S):
                 self._last_text, self._last_line_at = text, now
-                print(f"[{_clock(now - self._started)}] {text}", file=self._stream, flush=True)
+                print(f"[{clock(now - self._started)}] {text}", file=self._stream, flush=True)
 
     def close(self) -> None:
         self._write_status("ended")
@@ -219,6 +243,7 @@ class Display:
         if self._status is None:
             return
         record = {"state": state, "title": self.title, "pid": os.getpid(), "time": time.time()}
+        record["host"] = socket.gethostname()
         now = time.monotonic()
         record |= {"elapsed_s": round(now - self._started, 1), **self.board.as_json(now)}
         self._status.parent.mkdir(parents=True, exist_ok=True)
@@ -234,7 +259,7 @@ class Display:
             parts.append(text + (f" ({', '.join(details)})" if details else ""))
         eta = self.board.eta_s()
         if parts and eta is not None:
-            parts.append(f"about {_clock(eta)} left of this")
+            parts.append(f"about {clock(eta)} left of this")
         return "; ".join(parts)
 
     def _table(self, now: float) -> Table:
@@ -247,7 +272,7 @@ class Display:
             note = " ".join(filter(None, (_work(row), notes[0] if notes else "")))
             table.add_row(name, done, str(len(row.active) or ""), _speed(row, now), Text(note))
         eta = self.board.eta_s()
-        tail = f"{_clock(now - self._started)} gone" + (f", about {_clock(eta)} left" if eta else "")
+        tail = f"{clock(now - self._started)} gone" + (f", about {clock(eta)} left" if eta else "")
         table.add_row(f"{self.board.workers} workers", "", "", "", tail)
         return table
 
@@ -264,7 +289,8 @@ def _speed(row: Row, now: float) -> str:
     return "" if rate is None else f"{rate:.3g} {row.unit}/s"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """h:mm:ss, or m:ss below an hour."""
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
