@@ -24,12 +24,13 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 
 from sim.scene import SceneSpec
-from sim.wire import Device, RenderSettings, pack_line, spec_to_json, split_frame
+from sim.skies import MADE, environment_file
+from sim.wire import Device, RenderSettings, pack_line, spec_to_json, split_frame, unpack_arrays
 
 if TYPE_CHECKING:
     from sim.assets import AssetCatalog, ModelAsset
 
-STARTUP_TIMEOUT_S = 120.0
+STARTUP_TIMEOUT_S = 300.0
 GPU_STARTUP_TIMEOUT_S = 1200.0
 """The wheel has no kernels for A100 to H200: Cycles compiles them before the first image (then cached)."""
 WORKER = (sys.executable, "-m", "sim.blender.worker")
@@ -45,6 +46,17 @@ class SceneFailure:
 
     def __str__(self) -> str:
         return f"image {self.index} (model {self.model}): {self.reason}"
+
+
+@dataclass(frozen=True)
+class Shot:
+    """What Blender made of one scene."""
+
+    pixels: np.ndarray  # (H, W, 3) uint8, sRGB
+    labels: dict[str, np.ndarray]
+    """Maps by name, see `sim.blender.labels`; empty unless the settings ask for labels."""
+    objects: list[dict[str, Any]]
+    """Pose, boxes and visibility of every object, with the labels."""
 
 
 class RenderError(RuntimeError):
@@ -68,6 +80,13 @@ class Renderer(Protocol):
 
     def render(self, specs: Iterable[SceneSpec]) -> Iterator[tuple[SceneSpec, np.ndarray]]:
         """Yield (spec, uint8 (H, W, 3)). Raises ScenesFailed at the end if scenes are missing."""
+
+
+class AnnotatingRenderer(Renderer, Protocol):
+    """A renderer that also makes labels."""
+
+    def shoot(self, specs: Iterable[SceneSpec]) -> Iterator[tuple[SceneSpec, Shot]]:
+        """Like `render`, with label maps and object records."""
 
 
 class _ChildLost(Exception):
@@ -148,7 +167,12 @@ class BlenderRenderer:
         return f"bpy {self._version}, {self._device}"
 
     def render(self, specs: Iterable[SceneSpec]) -> Iterator[tuple[SceneSpec, np.ndarray]]:
-        """Yield (spec, pixels uint8 (H, W, 3)) in the order of `specs`.
+        """Yield (spec, pixels uint8 (H, W, 3)) in the order of `specs`. Raises what `shoot` raises."""
+        for spec, shot in self.shoot(specs):
+            yield spec, shot.pixels
+
+    def shoot(self, specs: Iterable[SceneSpec]) -> Iterator[tuple[SceneSpec, Shot]]:
+        """Yield (spec, shot) in the order of `specs`.
 
         Raises:
             RenderError: Blender cannot start here.
@@ -192,19 +216,22 @@ class BlenderRenderer:
                 continue
             assert head["index"] == spec.index, f"asked for image {spec.index}, got {head['index']}"
             child.retiring = child.retiring or head["rss_mb"] > self._memory_limit_mb
-            yield spec, np.frombuffer(payload, np.uint8).reshape(head["shape"])
+            arrays = unpack_arrays(head["arrays"], payload)
+            yield spec, Shot(arrays.pop("pixels"), arrays, head["objects"])
         if failures:
             raise ScenesFailed(failures)
 
     def _request(self, spec: SceneSpec) -> dict[str, Any]:
-        if spec.model not in self._models:
-            raise ValueError(f"scene {spec.index} names model {spec.model!r}, which is not in the catalogue")
-        if spec.hdri not in self._hdris:
+        names = [spec.model] if spec.room is None else [spec.model, *(other.model for other in spec.room.others)]
+        for name in names:
+            if name not in self._models:
+                raise ValueError(f"scene {spec.index} names model {name!r}, which is not in the catalogue")
+        if spec.hdri not in self._hdris and spec.hdri not in MADE:
             raise ValueError(f"scene {spec.index} names HDRI {spec.hdri!r}, which is not in the catalogue")
-        path = self._hdris[spec.hdri]
+        path = environment_file(spec.hdri) if spec.hdri in MADE else self._hdris[spec.hdri]
         return {
             "spec": spec_to_json(spec),
-            "model": model_source(self._models[spec.model]),
+            "models": {name: model_source(self._models[name]) for name in names},
             "hdri": None if path is None else str(path),
         }
 

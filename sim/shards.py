@@ -13,21 +13,24 @@ import functools
 import hashlib
 import io
 import json
+import math
 import os
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, cast
 
 import numpy as np
 from PIL import Image
 
 from sim.assets import AssetCatalog, CatalogConfig, load_catalog
 from sim.journal import Journal
+from sim.labels import encode_labels, require_passes
 from sim.params import SimParams, SimRanges
-from sim.render import BlenderRenderer, Renderer, SceneFailure, ScenesFailed
+from sim.render import AnnotatingRenderer, BlenderRenderer, Renderer, SceneFailure, ScenesFailed, Shot
+from sim.room import sample_room
 from sim.scene import SceneSpec, sample_scene
 from sim.wire import Denoiser, Device, RenderSettings
 
@@ -59,6 +62,10 @@ class RenderConfig:
     quality: int = 90
     """Of jpg and webp, 1 to 100."""
     images_per_shard: int = 1000
+    layout: Literal["single", "room"] = "single"
+    """One object before its environment, or a room with several."""
+    passes: tuple[str, ...] = ()
+    """Label maps beside each picture: depth, normals, instance, class, part, edges, keypoints."""
 
     def __post_init__(self) -> None:
         self.settings()
@@ -66,13 +73,21 @@ class RenderConfig:
             raise ValueError(f"format is {self.format!r}; allowed: jpg, webp, png")
         if self.models not in ("all", "train", "heldout"):
             raise ValueError(f"models is {self.models!r}; allowed: all, train, heldout")
+        if self.layout not in ("single", "room"):
+            raise ValueError(f"layout is {self.layout!r}; allowed: single, room")
+        require_passes(self.passes)
         for name, low, high in (("quality", 1, 100), ("images_per_shard", 1, 10**6), ("seed", 0, 2**63)):
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"{name} is {value}; allowed: {low} to {high}")
 
     def settings(self) -> RenderSettings:
-        return RenderSettings(size=self.size, samples=self.samples, denoiser=self.denoiser)
+        return RenderSettings(size=self.size, samples=self.samples, denoiser=self.denoiser, labels=bool(self.passes))
+
+    def scene(self, catalog: AssetCatalog, index: int) -> SceneSpec:
+        """Draw image `index`."""
+        draw = sample_scene if self.layout == "single" else sample_room
+        return draw(catalog, self.params, self.ranges, self.seed, index, models=self.models)
 
     def as_json(self) -> dict[str, Any]:
         """What the files record and what a resumed run is compared with."""
@@ -117,7 +132,7 @@ def render_shard(
     out: Path,
     start: int,
     count: int,
-    renderer: Renderer,
+    renderer: Renderer | AnnotatingRenderer,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Render the images `start` to `start + count - 1` into `out/shard-<start // images_per_shard>.tar`.
@@ -165,19 +180,19 @@ def render_shard(
 
 
 def _fill(
-    journal: Journal, config: RenderConfig, indices: range, renderer: Renderer, progress: Progress | None
+    journal: Journal,
+    config: RenderConfig,
+    indices: range,
+    renderer: Renderer | AnnotatingRenderer,
+    progress: Progress | None,
 ) -> list[SceneFailure]:
     """Render what the journal lacks, grouped by HDRI: another one makes Cycles rebuild its importance map."""
     catalog = catalog_of(config.catalog)
-    specs = [
-        sample_scene(catalog, config.params, config.ranges, config.seed, index, models=config.models)
-        for index in indices
-        if index not in journal
-    ]
+    specs = [config.scene(catalog, index) for index in indices if index not in journal]
     specs.sort(key=lambda spec: (spec.hdri, spec.model, spec.index))
     try:
-        for spec, pixels in renderer.render(specs):
-            journal.append(spec.index, sample_members(config, spec, pixels))
+        for spec, shot in _shoot(renderer, specs, bool(config.passes)):
+            journal.append(spec.index, sample_members(config, spec, shot))
             if progress is not None:
                 progress(sum(index in journal for index in indices), len(indices), spec.class_name)
     except ScenesFailed as error:
@@ -185,16 +200,39 @@ def _fill(
     return []
 
 
-def sample_members(config: RenderConfig, spec: SceneSpec, pixels: np.ndarray) -> dict[str, bytes]:
+def _shoot(
+    renderer: Renderer | AnnotatingRenderer, specs: list[SceneSpec], labels: bool
+) -> Iterator[tuple[SceneSpec, Shot]]:
+    if labels:
+        yield from cast(AnnotatingRenderer, renderer).shoot(specs)
+    else:
+        for spec, pixels in renderer.render(specs):
+            yield spec, Shot(pixels, {}, [])
+
+
+def sample_members(config: RenderConfig, spec: SceneSpec, shot: Shot) -> dict[str, bytes]:
     """The files of one sample by suffix."""
-    record = dataclasses.asdict(spec)
-    record["materials"] = [material.name for material in spec.materials]
+    record = _named_materials(dataclasses.asdict(spec))
+    if spec.room is None:
+        del record["room"]
     record |= {"seed": config.seed, "params": config.params.as_dict(), "size": config.size}
+    if config.passes:
+        focal = config.size / 2 / math.tan(math.radians(spec.field_of_view_deg) / 2)
+        record["intrinsics_px"] = {"focal": focal, "center": [config.size / 2, config.size / 2]}
+        record["objects"] = shot.objects
     return {
-        config.format: encode_image(pixels, config.format, config.quality),
+        config.format: encode_image(shot.pixels, config.format, config.quality),
         "cls": str(spec.class_id).encode(),
         "json": json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode(),
+        **encode_labels(shot.labels, config.passes),
     }
+
+
+def _named_materials(record: Any) -> Any:
+    """Materials by name only: the catalogue has the rest, and it would be most of the file."""
+    if isinstance(record, dict):
+        return record["name"] if "pattern_scale" in record else {k: _named_materials(v) for k, v in record.items()}
+    return [_named_materials(item) for item in record] if isinstance(record, list | tuple) else record
 
 
 def encode_image(pixels: np.ndarray, file_format: str, quality: int) -> bytes:

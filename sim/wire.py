@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sim.scene import MaterialSpec, SceneSpec
+import numpy as np
+
+from sim.scene import MaterialSpec, PlacedObject, RoomSpec, SceneSpec
 
 Device = Literal["cpu", "cuda", "optix", "hip"]
 Denoiser = Literal["none", "oidn"]
@@ -42,6 +45,8 @@ class RenderSettings:
     """Chooses between sun and environment at each point: 0.9 dB at 64 px and 8 samples for 3 % of the time."""
     importance_map: int = 256
     """Width of the environment's importance map in pixels; it is rebuilt whenever the environment changes."""
+    labels: bool = False
+    """Label maps and object records with every picture."""
 
     def __post_init__(self) -> None:
         for name, low, high in (("size", 16, 8192), ("samples", 1, 65536), ("importance_map", 4, 8192)):
@@ -58,11 +63,21 @@ def spec_to_json(spec: SceneSpec) -> dict[str, Any]:
 
 def spec_from_json(record: Mapping[str, Any]) -> SceneSpec:
     """Inverse of `spec_to_json` after a round trip through JSON, which turns tuples into lists."""
-    fields = {name: _tuples(value) for name, value in record.items() if name != "materials"}
-    materials = tuple(
-        MaterialSpec(**{name: _tuples(value) for name, value in item.items()}) for item in record["materials"]
-    )
-    return SceneSpec(**fields, materials=materials)
+    room = record["room"]
+    return SceneSpec(**_fields(record) | {"room": None if room is None else _room_from_json(room)})
+
+
+def _room_from_json(record: Mapping[str, Any]) -> RoomSpec:
+    surfaces = {name: MaterialSpec(**_fields(record[name])) for name in ("floor", "walls")}
+    others = tuple(PlacedObject(**_fields(item)) for item in record["others"])
+    return RoomSpec(**_fields(record) | surfaces | {"others": others})
+
+
+def _fields(record: Mapping[str, Any]) -> dict[str, Any]:
+    fields = {name: _tuples(value) for name, value in record.items()}
+    if "materials" in record:
+        fields["materials"] = tuple(MaterialSpec(**_fields(item)) for item in record["materials"])
+    return fields
 
 
 def _tuples(value: Any) -> Any:
@@ -90,3 +105,13 @@ def split_frame(buffer: bytearray) -> tuple[dict[str, Any], bytes] | None:
     payload = bytes(buffer[HEAD.size + text_length : end])
     del buffer[:end]
     return head, payload
+
+
+def unpack_arrays(shapes: Sequence[Sequence[Any]], payload: bytes) -> dict[str, np.ndarray]:
+    """Arrays by name from their [name, dtype, shape] and their bytes one after another."""
+    arrays, position = {}, 0
+    for name, kind, shape in shapes:
+        array = np.frombuffer(payload, np.dtype(kind), math.prod(shape), position).reshape(shape)
+        arrays[name] = array
+        position += array.nbytes
+    return arrays

@@ -1,16 +1,16 @@
 """SceneSpec -> Blender scene -> pixels. Runs inside the Blender child only.
 
-The scene is made once (one object, one sun, one camera, one environment) and changed from image to
-image. The environment never turns: Cycles would rebuild its importance map, so everything else turns the
-other way, which is the same picture. Only another HDRI costs a new map (about 7 ms at 64 px), so the
-parent sends scenes grouped by HDRI.
+The scene is made once (objects, one sun, one camera, one environment) and changed from image to image. The
+environment never turns: Cycles would rebuild its importance map, so everything else turns the other way, which is
+the same picture. Only another HDRI costs a new map (about 7 ms at 64 px), so the parent sends scenes grouped by HDRI.
 """
 
 from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,25 +18,33 @@ import blenderproc.python.camera.CameraUtility as camera_api
 import bpy
 import numpy as np
 from blenderproc.python.types.LightUtility import Light
-from blenderproc.python.types.MeshObjectUtility import create_with_empty_mesh
 from mathutils import Euler, Matrix, Vector
 
-from sim.blender.patterns import COLOR_LAYER, UV_LAYER, Surface
+from sim.blender.objects import MeshStore, Stand, vertices_of
+from sim.blender.room import Room
 from sim.scene import SceneSpec
 
 if TYPE_CHECKING:
     from sim.meshfile import FileMesh
 
-MESHES_KEPT = 256
 HDRIS_KEPT = 16
 BMP_HEADER = 54
+
+
+@dataclass(frozen=True)
+class Placed:
+    """One object of the current scene."""
+
+    mesh: bpy.types.Mesh
+    pose: np.ndarray  # (4, 4) model to world
+    class_id: int
 
 
 class SceneBuilder:
     """Holds the one scene of this process; `show` changes it, `render` returns the picture.
 
     Args:
-        load_mesh: model id -> mesh; called when a model is not among the last `MESHES_KEPT`.
+        load_mesh: model id -> mesh; called when a model is not kept from an earlier image.
         hdri_path: HDRI name -> file.
         folder: where Blender may write the picture, best in memory.
         importance_map: width of the environment's importance map, pixels.
@@ -50,16 +58,17 @@ class SceneBuilder:
         *,
         importance_map: int,
     ) -> None:
-        self._load_mesh = load_mesh
+        self._store = MeshStore(load_mesh)
         self._hdri_path = hdri_path
-        self._meshes: OrderedDict[str, bpy.types.Mesh] = OrderedDict()
         self._hdris: OrderedDict[str, bpy.types.Image] = OrderedDict()
-        self._textures: dict[tuple[str, int], bpy.types.Image] = {}
-        self._surfaces: dict[tuple[int, str], Surface] = {}
-        self._object = create_with_empty_mesh("object")
+        self._stands: list[Stand] = []
+        self._room: Room | None = None
+        self.on_new_object: Callable[[bpy.types.Object], None] = lambda _: None
+        self.placed: list[Placed] = []
+        """What the scene shows now, the image's own object first."""
         self._sun = Light("SUN", "sun")
         self._sun.blender_obj.data.angle = math.radians(2.0)  # a slightly hazy sun: shadows with soft edges
-        self._camera = bpy.context.scene.camera
+        self.camera = bpy.context.scene.camera
         self._environment, self._world_strength = _environment_nodes(importance_map)
         render = bpy.context.scene.render
         # The quickest way out of Blender: an uncompressed file in memory costs 0.5 ms at 64 px.
@@ -70,14 +79,20 @@ class SceneBuilder:
 
     def show(self, spec: SceneSpec) -> None:
         """Make the Blender scene equal to `spec`."""
-        turn = Euler([math.radians(angle) for angle in spec.hdri_rotation_deg], "XYZ").to_matrix().inverted()
-        self._show_object(spec, turn)
+        turn = _rotation(spec.hdri_rotation_deg).inverted()
+        self.placed = self._show_objects(spec, turn)
+        self._show_room(spec, turn)
         self._show_light(spec, turn)
         self._show_camera(spec, turn)
         self._environment.image = self._hdri(spec.hdri)
         self._world_strength.default_value = spec.hdri_strength
         # Another noise pattern per image: a network must not find the same grain in every picture.
         bpy.context.scene.cycles.seed = spec.index % 2**31
+
+    def objects(self) -> list[bpy.types.Object]:
+        """Everything solid that exists so far, hidden or not."""
+        room = [] if self._room is None else list(self._room.objects)
+        return [stand.blender for stand in self._stands] + room
 
     def render(self) -> np.ndarray:
         """Render the scene; uint8 (H, W, 3), sRGB.
@@ -96,64 +111,61 @@ class SceneBuilder:
         pixels = np.frombuffer(raw, np.uint8, offset=BMP_HEADER).reshape(height, row)[:, : width * 3]
         return np.ascontiguousarray(pixels.reshape(height, width, 3)[::-1, :, ::-1])
 
-    def _show_object(self, spec: SceneSpec, turn: Matrix) -> None:
-        mesh = self._mesh(spec.model)
-        if len(mesh.materials) != len(spec.materials):
-            raise ValueError(f"model {spec.model} has {len(mesh.materials)} material slots, not {len(spec.materials)}")
-        for slot, material in enumerate(spec.materials):
-            surface = self._surface(slot, material.pattern)
-            surface.show(material, self._textures.get((spec.model, slot)))
-            if mesh.materials[slot] != surface.blender:
-                mesh.materials[slot] = surface.blender
-        if self._object.blender_obj.data != mesh:
-            self._object.blender_obj.data = mesh
-        pose = turn @ Euler([math.radians(angle) for angle in spec.object_rotation_deg], "XYZ").to_matrix()
-        self._object.set_local2world_mat(pose.to_4x4())
+    def _show_objects(self, spec: SceneSpec, turn: Matrix) -> list[Placed]:
+        """The image's own object and, in a room, the others; poses before the world's turn."""
+        rotation = _rotation(spec.object_rotation_deg)
+        wanted = [(spec.model, spec.materials, rotation, spec.class_id)]
+        places: list[tuple[float, float] | None] = [None]
+        if spec.room is not None:
+            places = [spec.room.place_m]
+            wanted[0] = (spec.model, spec.materials, Matrix.Scale(spec.room.size_m, 4) @ rotation, spec.class_id)
+            for other in spec.room.others:
+                pose = Matrix.Scale(other.size_m, 4) @ _rotation(other.rotation_deg)
+                wanted.append((other.model, other.materials, pose, other.class_id))
+                places.append(other.place_m)
+        while len(self._stands) < len(wanted):
+            self._stands.append(Stand(len(self._stands), self._store))
+            self.on_new_object(self._stands[-1].blender)
+        placed = []
+        for stand, (model, materials, shape, class_id), place in zip(self._stands, wanted, places, strict=False):
+            mesh = self._store.mesh(model)
+            pose = shape if place is None else Matrix.Translation((*place, -_lowest(mesh, shape))) @ shape
+            stand.show(model, materials, turn @ pose)
+            placed.append(Placed(mesh, np.array(turn @ pose), class_id))
+        for stand in self._stands[len(wanted) :]:
+            stand.hide()
+        return placed
+
+    def _show_room(self, spec: SceneSpec, turn: Matrix) -> None:
+        if spec.room is None:
+            if self._room is not None:
+                self._room.hide()
+            return
+        if self._room is None:
+            self._room = Room()
+            for thing in self._room.objects:
+                self.on_new_object(thing)
+        self._room.show(spec.room, turn)
 
     def _show_light(self, spec: SceneSpec, turn: Matrix) -> None:
         self._sun.set_energy(spec.light_strength)
         self._sun.set_color(spec.light_color)
-        direction = turn @ Vector(spec.light_direction)
+        direction = turn.to_3x3() @ Vector(spec.light_direction)
         self._sun.set_local2world_mat(direction.to_track_quat("-Z", "Y").to_matrix().to_4x4())
 
     def _show_camera(self, spec: SceneSpec, turn: Matrix) -> None:
         position = Vector(spec.camera_position_m)
-        upright = (-position).to_track_quat("-Z", "Y").to_matrix().to_4x4()
-        self._camera.matrix_world = turn.to_4x4() @ Matrix.Translation(position) @ upright
+        target = Vector(spec.room.look_at_m) if spec.room is not None else Vector()
+        upright = (target - position).to_track_quat("-Z", "Y").to_matrix().to_4x4()
+        self.camera.matrix_world = turn @ Matrix.Translation(position) @ upright
         camera_api.set_intrinsics_from_blender_params(
             lens=math.radians(spec.field_of_view_deg), lens_unit="FOV", clip_start=0.01, clip_end=100.0
         )
-        focus = self._camera.data.dof
+        focus = self.camera.data.dof
         focus.use_dof = spec.focus_distance_m is not None
         if spec.focus_distance_m is not None and spec.aperture_fstop is not None:
             focus.focus_distance = spec.focus_distance_m
             focus.aperture_fstop = spec.aperture_fstop
-
-    def _surface(self, slot: int, pattern: str) -> Surface:
-        key = (slot, pattern)
-        if key not in self._surfaces:
-            self._surfaces[key] = Surface(f"slot{slot}-{pattern}", pattern)
-        return self._surfaces[key]
-
-    def _mesh(self, model: str) -> bpy.types.Mesh:
-        if model in self._meshes:
-            self._meshes.move_to_end(model)
-            return self._meshes[model]
-        source = self._load_mesh(model)
-        self._meshes[model] = blender_mesh(model, source)
-        for slot, data in source.textures.items():
-            self._textures[model, slot] = blender_texture(f"{model}:{slot}", data)
-        if len(self._meshes) > MESHES_KEPT:
-            self._forget_oldest_mesh(self._meshes[model])
-        return self._meshes[model]
-
-    def _forget_oldest_mesh(self, current: bpy.types.Mesh) -> None:
-        name, oldest = self._meshes.popitem(last=False)
-        if self._object.blender_obj.data == oldest:
-            self._object.blender_obj.data = current
-        bpy.data.meshes.remove(oldest)
-        for key in [key for key in self._textures if key[0] == name]:
-            bpy.data.images.remove(self._textures.pop(key))
 
     def _hdri(self, name: str) -> bpy.types.Image:
         if name in self._hdris:
@@ -173,38 +185,13 @@ class SceneBuilder:
         return image
 
 
-def blender_mesh(name: str, source: FileMesh) -> bpy.types.Mesh:
-    """Copy a mesh into Blender with one empty material slot per slot number."""
-    mesh = source.mesh
-    faces = np.asarray(mesh.faces, np.int32)
-    count = len(faces)
-    made = bpy.data.meshes.new(name)
-    made.vertices.add(len(mesh.vertices))
-    made.vertices.foreach_set("co", np.ascontiguousarray(mesh.vertices, np.float32).ravel())
-    made.loops.add(count * 3)
-    made.loops.foreach_set("vertex_index", faces.ravel())
-    made.polygons.add(count)
-    made.polygons.foreach_set("loop_start", np.arange(0, count * 3, 3, dtype=np.int32))
-    made.polygons.foreach_set("material_index", np.ascontiguousarray(mesh.face_slots, np.int32))
-    made.polygons.foreach_set("use_smooth", np.ascontiguousarray(mesh.face_smooth, bool))
-    for _ in mesh.slots:
-        made.materials.append(None)
-    if source.uv is not None:
-        layer = made.uv_layers.new(name=UV_LAYER)
-        layer.uv.foreach_set("vector", np.ascontiguousarray(source.uv, np.float32).ravel())
-    if source.colors is not None:
-        attribute = made.color_attributes.new(COLOR_LAYER, "FLOAT_COLOR", "CORNER")
-        attribute.data.foreach_set("color", np.ascontiguousarray(source.colors, np.float32).ravel())
-    made.update(calc_edges=True)
-    return made
+def _rotation(angles_deg: Sequence[float]) -> Matrix:
+    return Euler([math.radians(angle) for angle in angles_deg], "XYZ").to_matrix().to_4x4()
 
 
-def blender_texture(name: str, data: bytes) -> bpy.types.Image:
-    """A PNG in memory as a Blender image."""
-    image = bpy.data.images.new(name, 1, 1)
-    image.pack(data=data, data_len=len(data))
-    image.source = "FILE"
-    return image
+def _lowest(mesh: bpy.types.Mesh, pose: Matrix) -> float:
+    """Height of the lowest vertex in a pose, so that the object can stand on a floor."""
+    return float((vertices_of(mesh) @ np.array(pose, np.float32)[2, :3]).min())
 
 
 def _environment_nodes(

@@ -67,23 +67,36 @@ def _serve(job: dict[str, Any], lines: queue.Queue[str], out: int) -> None:
         Path(job["folder"]),
         importance_map=settings.importance_map,
     )
+    labeller = None
+    if settings.labels:
+        from sim.blender.labels import LabelRenderer
+
+        labeller = LabelRenderer(builder, Path(job["folder"]), job["threads"])
     _send(out, {"kind": "ready", "bpy": bpy.app.version_string, "pid": os.getpid()})
     while True:
         request = json.loads(lines.get())
         spec = spec_from_json(request["spec"])
-        models[spec.model] = request["model"]
+        models.update(request["models"])
         hdris[spec.hdri] = request["hdri"]
         try:
             builder.show(spec)
             pixels = builder.render()
+            labels, objects = ({}, []) if labeller is None else labeller.render(spec)
         except Exception as error:  # a bad model or HDRI fails its own image, the child goes on
             head = {"kind": "failed", "index": spec.index, "message": f"{type(error).__name__}: {error}"}
             _send(out, head)
             continue
         if os.fstat(1).st_size > LOG_LIMIT_BYTES:
             os.ftruncate(1, 0)
-        head = {"kind": "image", "index": spec.index, "shape": pixels.shape, "rss_mb": _resident_mb()}
-        _send(out, head, pixels.tobytes())
+        arrays = {"pixels": pixels, **labels}
+        head = {
+            "kind": "image",
+            "index": spec.index,
+            "arrays": [[name, array.dtype.str, array.shape] for name, array in arrays.items()],
+            "objects": objects,
+            "rss_mb": _resident_mb(),
+        }
+        _send(out, head, b"".join(array.tobytes() for array in arrays.values()))
 
 
 def load_model(source: dict[str, Any]) -> FileMesh:

@@ -45,7 +45,9 @@ for line in sys.stdin:
         send({"kind": "failed", "index": index, "message": "ValueError: broken model"}); continue
     rendered += 1
     rss = 100 + rendered * plan.get("growth_mb", 0)
-    send({"kind": "image", "index": index, "shape": [4, 4, 3], "rss_mb": rss}, bytes([index]) * 48)
+    arrays = [["pixels", "|u1", [4, 4, 3]]]
+    head = {"kind": "image", "index": index, "arrays": arrays, "objects": [], "rss_mb": rss}
+    send(head, bytes([index]) * 48)
 """
 
 

@@ -1,0 +1,70 @@
+"""Reader for the OpenEXR files that Blender writes for label passes: one part, scan lines, not compressed.
+
+Format: openexr.com, "OpenEXR File Layout". OpenCV cannot read files with named layers, and bpy gives no access to
+the passes of a render.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+import numpy.typing as npt
+
+MAGIC = b"\x76\x2f\x31\x01"
+TYPES: dict[int, np.dtype[np.generic]] = {0: np.dtype("<u4"), 1: np.dtype("<f2"), 2: np.dtype("<f4")}
+
+
+def read_exr(data: bytes) -> dict[str, npt.NDArray[np.float32]]:
+    """Channels (H, W) by name, for example "labels.Depth.Z".
+
+    Raises:
+        ValueError: not OpenEXR, or tiled, compressed or of several parts.
+    """
+    if data[:4] != MAGIC:
+        raise ValueError("not an OpenEXR file")
+    (version,) = struct.unpack_from("<I", data, 4)
+    if version >> 8 & ~0x4:  # bit 10 (long names) is harmless
+        raise ValueError(f"OpenEXR file with flags {version >> 8:#x}; only single-part scan lines are read")
+    attributes, position = _attributes(data, 8)
+    if attributes["compression"] != b"\0":
+        raise ValueError("compressed OpenEXR file; only uncompressed ones are read")
+    left, top, right, bottom = struct.unpack("<4i", attributes["dataWindow"])
+    width, height = right - left + 1, bottom - top + 1
+    channels = _channels(attributes["channels"])
+    planes = {name: np.empty((height, width), np.float32) for name, _ in channels}
+    offsets = struct.unpack_from(f"<{height}Q", data, position)
+    for offset in offsets:
+        row, _ = struct.unpack_from("<ii", data, offset)
+        offset += 8
+        for name, kind in channels:
+            planes[name][row - top] = np.frombuffer(data, kind, width, offset)
+            offset += width * kind.itemsize
+    return planes
+
+
+def _attributes(data: bytes, position: int) -> tuple[dict[str, bytes], int]:
+    attributes = {}
+    while data[position] != 0:
+        name, position = _text(data, position)
+        _, position = _text(data, position)
+        (size,) = struct.unpack_from("<I", data, position)
+        attributes[name] = data[position + 4 : position + 4 + size]
+        position += 4 + size
+    return attributes, position + 1
+
+
+def _channels(data: bytes) -> list[tuple[str, np.dtype[np.generic]]]:
+    channels: list[tuple[str, np.dtype[np.generic]]] = []
+    position = 0
+    while data[position] != 0:
+        name, position = _text(data, position)
+        (kind,) = struct.unpack_from("<i", data, position)
+        channels.append((name, TYPES[kind]))
+        position += 16
+    return channels
+
+
+def _text(data: bytes, position: int) -> tuple[str, int]:
+    end = data.index(b"\0", position)
+    return data[position:end].decode(), end + 1
