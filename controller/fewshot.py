@@ -192,6 +192,28 @@ def beliefs(state: FewShotState) -> tuple[FloatArray, FloatArray, FloatArray]:
     return weights / weights.sum(), means, variances
 
 
+def posterior_draws(state: FewShotState, rng: np.random.Generator, count: int) -> FloatArray:
+    """Joint samples of the rewards at all candidates: (count, C); evaluated ones are what was told.
+
+    Before any evaluation the level is taken as 0.
+    """
+    weights, means, _ = beliefs(state)
+    spreads = np.exp(state.log_spread[0] + SPREAD_GRID * state.log_spread[1])
+    index = np.array(state.columns, np.int64)
+    covariance = state.covariance
+    if len(index):
+        total = covariance + LEVEL_SD**2
+        gram = total[np.ix_(index, index)] + JITTER * np.eye(len(index))
+        covariance = total - total[:, index] @ np.linalg.solve(gram, total[index])
+    values, vectors = np.linalg.eigh(covariance)
+    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    grid = rng.choice(len(weights), size=count, p=weights)
+    noise = rng.normal(size=(count, len(values))) @ root.T
+    draws: FloatArray = means[grid] + spreads[grid, None] * noise
+    draws[:, index] = np.array(state.rewards)
+    return draws
+
+
 def ask(state: FewShotState) -> tuple[Trial, ...]:
     """The setting of the largest expected improvement; when the budget is spent, the chosen one."""
     if finished(state):
