@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import tyro
 
-from pipelines.commands import FAILED, INTERRUPTED, SAVED, backbones, controller, data, runs, store, tasks
+from pipelines.commands import FAILED, INTERRUPTED, SAVED, backbones, controller, data, multitask, runs, store, tasks
 
 DESCRIPTION = "Render synthetic images, pre-train on them, learn which ones suit a task, measure the transfer."
 
@@ -31,6 +31,9 @@ def build_app() -> tyro.extras.SubcommandApp:
         (backbones.evaluate, "Score a backbone on a downstream task."),
         (backbones.embed, "Compute the Task2Vec vector of a task."),
         (runs.run, "Run the whole experiment on your own tasks."),
+        (multitask.multitask, "Train dense multi-task networks (AdaShare and its baselines)."),
+        (runs.submit, "Run a command as a batch job."),
+        (runs.status, "Say how a run is doing, from another shell."),
         (runs.report, "Write the report of a run anew."),
     )
     for function, text in commands:

@@ -338,6 +338,8 @@ def _existing(address: str, tls: TlsFiles | None) -> Iterator[Any]:
     if address.startswith("tls://"):
         if tls is None:
             raise ValueError(f"{address} needs credentials: CA, certificate and key files")
+        if missing := [path for path in (tls.ca, tls.cert, tls.key) if not path.is_file()]:
+            raise FileNotFoundError(f"{missing[0]} does not exist")
         files = {"tls_ca_file": str(tls.ca), "tls_client_cert": str(tls.cert), "tls_client_key": str(tls.key)}
         security = cast("Any", Security)(require_encryption=True, **files)
     with _client(address, timeout="15s", security=security) as client:

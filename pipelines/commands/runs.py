@@ -1,15 +1,19 @@
-"""`simpath demo`, `run` and `report`: whole experiments."""
+"""`simpath demo`, `run`, `submit`, `status` and `report`: whole experiments."""
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
+from pipelines.batch import BatchConfig
 from pipelines.experiment import ExperimentConfig, ExperimentTask
 from pipelines.presets import DEMO, DEMO_TASKS, PRESETS, tasks_under, with_budget
+
+ONE_JOB = BatchConfig()
 
 
 def demo(
@@ -89,4 +93,47 @@ def report(out: tyro.conf.Positional[Path]) -> int:
     from pipelines.report import write_report
 
     print(write_report(out))
+    return 0
+
+
+def status(out: tyro.conf.Positional[Path]) -> int:
+    """Say how a run is doing, from another shell.
+
+    Args:
+        out: directory of the run.
+    """
+    from pipelines.status import format_status, read_status
+
+    print(format_status(read_status(out)))
+    return 0
+
+
+def submit(
+    command: str,
+    script: Path,
+    system: Literal["slurm", "pbs", "lsf", "sge"] = "slurm",
+    batch: BatchConfig = ONE_JOB,
+    dry_run: bool = False,
+) -> int:
+    """Write a batch script for a whole command and hand it to the batch system.
+
+    The job saves and queues itself again when it is pre-empted or its walltime ends.
+
+    Args:
+        command: in quotes, for example "simpath run small --tasks DIR --out OUT --cluster slurm".
+        script: file to write; the job's output goes to a .log beside it.
+        system: the batch system.
+        batch: what the job asks for.
+        dry_run: only write the script.
+    """
+    from pipelines.artifact import write_text
+    from pipelines.batch import batch_script
+    from pipelines.batch import submit as hand_over
+
+    text = batch_script(system, batch, shlex.split(command), name=script.stem, log=script.with_suffix(".log"))
+    script.parent.mkdir(parents=True, exist_ok=True)
+    write_text(script, text)
+    print(f"script  {script}")
+    if not dry_run:
+        print(hand_over(system, script))
     return 0

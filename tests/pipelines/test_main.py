@@ -17,17 +17,8 @@ from pipelines.commands.data import _shard_range
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
-    "doctor",
-    "demo",
-    "render",
-    "inspect",
-    "pretrain",
-    "evaluate",
-    "run",
-    "report",
-    "tasks",
-    "controller",
-    "store",
+    *("doctor", "demo", "render", "inspect", "pretrain", "evaluate", "embed", "run", "multitask", "submit", "status"),
+    *("report", "tasks", "controller", "store"),
 )
 
 
