@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from typing import get_args
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from transfer.dense.balance import (
     Uncertainty,
     priority,
 )
-from transfer.dense.config import ADMITTED, BalanceConfig, NetworkConfig, SharingConfig
+from transfer.dense.config import ADMITTED, Architecture, BalanceConfig, NetworkConfig, SharingConfig
 from transfer.dense.gradients import (
     GradDrop,
     GradNorm,
@@ -309,6 +310,14 @@ def test_graddrop_that_leaks_everything_is_the_plain_sum(architecture: str) -> N
     assert len(leaked) > 10
     for name, p in network.named_parameters():
         torch.testing.assert_close(leaked[name], p.grad, rtol=5e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", get_args(Architecture))
+@pytest.mark.parametrize("name", ["uncertainty", "dwa"])
+def test_balancers_of_losses_work_with_every_architecture(name: str, architecture: str) -> None:
+    network = _hard(architecture)
+    _step(build_balancer(name, TASKS, BalanceConfig(), architecture=architecture), network)
+    assert all(p.grad is not None for p in network.parameters() if p is not getattr(network, "logits", None))
 
 
 @pytest.mark.parametrize("name", sorted(ADMITTED))

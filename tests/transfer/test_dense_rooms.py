@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import io
 import json
 import tarfile
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sim.assets import CatalogConfig
+from sim.dataset import render_dataset
+from sim.labels import FIRST_OBJECT_CLASS, FLOOR_CLASS, WALL_CLASS
+from sim.render import Shot
+from sim.scene import SceneSpec
+from sim.shards import RenderConfig, open_renderer
 from transfer.dense.config import MultitaskConfig
 from transfer.dense.metrics import LEAST_DEPTH, valid_normals
 from transfer.dense.readers import read_dense
@@ -127,3 +137,72 @@ def test_the_digest_is_that_of_the_shards(tmp_path: Path) -> None:
     first = read_rooms(_write_rooms(tmp_path / "a")).digest
     assert read_rooms(_write_rooms(tmp_path / "b")).digest == first
     assert read_rooms(_write_rooms(tmp_path / "c", models=("car/7",))).digest != first
+
+
+class Flat:
+    """Stands in for Blender: every room is a wall behind a floor with one object, labels as Blender would give them."""
+
+    version = "flat"
+
+    def render(self, specs: Iterable[SceneSpec]) -> Iterator[tuple[SceneSpec, np.ndarray]]:
+        for spec, shot in self.shoot(specs):
+            yield spec, shot.pixels
+
+    def shoot(self, specs: Iterable[SceneSpec]) -> Iterator[tuple[SceneSpec, Shot]]:
+        for spec in specs:
+            normal = np.zeros((32, 32, 3), np.float32)
+            normal[16:] = (0, 1, 0)
+            normal[4:16] = (0.6, 0, 0.8)
+            depth = np.full((32, 32), 2.5, np.float32)
+            depth[:4] = np.inf
+            instance, classes = np.zeros((32, 32), np.uint8), np.full((32, 32), WALL_CLASS, np.uint16)
+            classes[:4], classes[16:] = 0, FLOOR_CLASS
+            instance[10:20, 10:20], classes[10:20, 10:20] = 1, FIRST_OBJECT_CLASS + spec.class_id
+            labels = {"normal": normal, "depth": depth, "instance": instance, "class": classes, "part": instance}
+            yield spec, Shot(np.full((32, 32, 3), 90, np.uint8), labels, [])
+
+
+def test_rooms_as_the_renderer_writes_them(tmp_path: Path) -> None:
+    catalogs = {"train": CatalogConfig(num_classes=3), "val": CatalogConfig(num_classes=3, seed=8)}
+    for part in ("train", "val", "test"):
+        config = RenderConfig(
+            catalog=catalogs.get(part, catalogs["train"]),
+            models="heldout" if part == "test" else "train",
+            size=32,
+            layout="room",
+            passes=ALL,
+        )
+        render_dataset(
+            config, out=tmp_path / part, num_images=4, workers=1, factory=lambda *_, **__: nullcontext(Flat())
+        )
+    data = read_rooms(tmp_path)
+    assert len(data.train) == 4 and data.classes == 6
+    labels = data.test.read(1).labels
+    assert set(labels) == {"segmentation", "normals", "depth", "keypoints", "edges"}
+    assert set(labels["segmentation"].unique().tolist()) == {0, 1, 2, 4}
+    assert set(labels["depth"].unique().tolist()) == {0, 2.5}
+    assert labels["normals"][:, 8, 0].tolist() == pytest.approx([0.6, 0, 0.8], abs=0.01)
+    assert not bool(labels["normals"][:, 0].any()) and float(labels["edges"].max()) == 1
+
+
+@pytest.mark.blender
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("bpy") is None, reason="needs the bpy wheel (the `render` extra)")
+def test_rooms_that_blender_rendered(tmp_path: Path) -> None:
+    base = RenderConfig(catalog=CatalogConfig(num_classes=3), size=48, samples=2, layout="room", passes=ALL)
+    train, test = replace(base, models="train"), replace(base, models="heldout")
+    with open_renderer(train, threads=1) as renderer:
+        for config, part in ((train, "train"), (test, "test")):
+            out = tmp_path / part
+            render_dataset(config, out=out, num_images=3, workers=1, factory=lambda *_, **__: nullcontext(renderer))
+    val = replace(train, catalog=CatalogConfig(num_classes=3, seed=8), size=32)
+    render_dataset(val, out=tmp_path / "val", num_images=2, workers=1, factory=lambda *_, **__: nullcontext(Flat()))
+    data = read_rooms(tmp_path)
+    for index in range(3):
+        labels = data.train.read(index).labels
+        classes = set(labels["segmentation"].unique().tolist())
+        assert {1, 2} < classes <= set(range(6))
+        floor = labels["segmentation"] == 1
+        assert float(labels["depth"][0][floor].min()) > 0.3 and float(labels["depth"].max()) < 10
+        upwards = labels["normals"][:, floor]  # the camera looks down, so up is y with some z
+        assert float(upwards.std(dim=1).max()) < 0.02 and float(upwards[1].mean()) > 0.5

@@ -62,8 +62,8 @@ class Rows:
         self.view = ViewConfig(config.crop, config.scale, config.flip, scenes.depth)
         self.parts = scenes.parts or random_split(scenes.train, 1 - config.adashare.weight_part, seed=1)
         self.reference_parameters = reference_parameters(config)
-        self.validation: dict[int, dict[str, dict[str, float]]] = {}
-        """Metrics of the single-task networks on the validation scenes, by seed."""
+        self.reference: dict[int, dict[str, Any]] = {}
+        """Results of the single-task networks, by seed."""
 
     def total_steps(self) -> int:
         """Training steps of all rows and seeds."""
@@ -96,10 +96,11 @@ class Rows:
                 checkpoint.unlink()
         found: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         if architecture == "single_task":
-            self.validation[seed] = found["validation"]
-            unknown = [name for name, values in found["validation"].items() if None in values.values()]
-            if unknown:
-                raise ValueError(f"the validation scenes have no label for {', '.join(unknown)}")
+            self.reference[seed] = found
+            for part in ("validation", "test"):
+                unknown = [name for name, values in found[part].items() if None in values.values()]
+                if unknown:
+                    raise ValueError(f"the {part} scenes have no label for {', '.join(unknown)}")
         return found
 
     def _steps(self, architecture: str, balancer: str, seed: int) -> WeightSteps:
@@ -203,6 +204,7 @@ class Rows:
             "probabilities": probabilities,
             "chosen_sample": best,
             "samples": samples,
+            "sample_deltas": [self._delta(sample["test"], "test", seed) for sample in samples],
             "best_round": search.best_round,
             "rounds": [asdict(record) for record in search.rounds],
         }
@@ -225,9 +227,13 @@ class Rows:
         return search.run(checkpoint=folder / "checkpoint-search.pt", tick=self.tick_of(f"{row}, seed {seed}"))
 
     def _score(self, evaluation: Evaluation, seed: int) -> float:
-        """Mean relative improvement over the single-task networks of the same seed on the validation scenes."""
+        """What policies are chosen by."""
+        return self._delta(evaluation.metrics, "validation", seed)
+
+    def _delta(self, metrics: dict[str, dict[str, float]], part: str, seed: int) -> float:
+        """Delta_T over the single-task networks of the same seed on the validation or test scenes, percent."""
         meters = {task.name: task.meter() for task in self.tasks}
-        return mean_delta(evaluation.metrics, self.validation[seed], meters)
+        return mean_delta(metrics, self.reference[seed][part], meters)
 
     def _pruned(self, network: SharingNetwork, policy: list[list[int]]) -> dict[str, Any]:
         """What is left when blocks that no task runs are deleted."""
@@ -242,15 +248,15 @@ class Rows:
 
 def write_record(path: Path, value: dict[str, Any]) -> None:
     """JSON, moved into place; numbers that are not finite become null."""
-    write_text(path, json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def _plain(value: Any) -> Any:
-    """JSON has no NaN: a metric without a labelled pixel becomes null."""
+def plain(value: Any) -> Any:
+    """JSON has no NaN and no tuples: a metric without a labelled pixel becomes null."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

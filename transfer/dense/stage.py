@@ -54,7 +54,7 @@ def train_multitask(
 
     from transfer.dense.losses import dense_tasks
     from transfer.dense.readers import read_dense
-    from transfer.dense.rows import Rows, write_record
+    from transfer.dense.rows import Rows, plain, write_record
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -80,11 +80,12 @@ def train_multitask(
         "n_validation": len(scenes.val),
         "n_test": len(scenes.test),
         "seeds": list(config.seeds),
-        "rows": _table(config, rows, results, tasks, out),
+        **_table(config, rows, results, tasks, out),
         "seconds": round(time.monotonic() - began, 1),
     }
     write_record(out / "summary.json", summary)
-    return summary
+    finished: dict[str, Any] = plain(summary)
+    return finished
 
 
 def _table(
@@ -93,8 +94,8 @@ def _table(
     results: dict[str, list[dict[str, Any]]],
     tasks: tuple[DenseTask, ...],
     out: Path,
-) -> list[dict[str, Any]]:
-    """The rows of the summary; leaves table.csv and table.md."""
+) -> dict[str, Any]:
+    """`rows` and `table` of the summary; leaves table.csv and table.md."""
     from safetensors.numpy import load_file
 
     from transfer.dense.rows import write_text
@@ -120,7 +121,7 @@ def _table(
     names, lines = header(tasks), table_rows(entries, tasks)
     write_text(out / "table.csv", as_csv(names, lines))
     write_text(out / "table.md", as_markdown(names, lines))
-    return entries
+    return {"rows": entries, "table": {"columns": names, "lines": lines}}
 
 
 class _Clock:
