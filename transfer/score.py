@@ -4,7 +4,7 @@ once)."""
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +17,8 @@ from transfer.splits import cross_validation_folds, validation_mask
 
 if TYPE_CHECKING:
     import torch
+
+Progress = Callable[[int, int, str], None]
 
 SWEEP_SHORT = tuple(float(value) for value in np.logspace(-3, 4, 15))
 """Half-decades around where the optimum of standardised features lies (0.002 to 100 on ten small real
@@ -54,7 +56,14 @@ class ScoreConfig:
         return tuple(sorted(SWEEP_SHORT if self.sweep == "short" else SWEEP_45, reverse=True))
 
 
-def reward(config: ScoreConfig, features_dir: Path, *, out: Path, threads: int | None = None) -> dict[str, Any]:
+def reward(
+    config: ScoreConfig,
+    features_dir: Path,
+    *,
+    out: Path,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
     """Score of a backbone inside the training split, in percent; the test rows are not even read.
 
     Protocol: top-1 by weighted k-NN or by the linear probe, averaged over all held-out images of 5
@@ -73,7 +82,7 @@ def reward(config: ScoreConfig, features_dir: Path, *, out: Path, threads: int |
         x, y, val = (file.get_tensor(f"train.{part}") for part in ("x", "y", "val"))
         groups = file.get_tensor("train.group").numpy() if "train.group" in names else None
     held_out = _held_out(config, y.numpy(), val.numpy().astype(bool), groups)
-    rates = _selection_rates(config, x, y, len(about["classes"]), held_out)  # (L,)
+    rates = _selection_rates(config, x, y, len(about["classes"]), held_out, progress)  # (L,)
     best = int(rates.argmax())  # of equal ones the strongest regularisation
     result = {
         "reward": float(rates[best]),
@@ -89,7 +98,14 @@ def reward(config: ScoreConfig, features_dir: Path, *, out: Path, threads: int |
     return result
 
 
-def final(config: ScoreConfig, features_dir: Path, *, out: Path, threads: int | None = None) -> dict[str, Any]:
+def final(
+    config: ScoreConfig,
+    features_dir: Path,
+    *,
+    out: Path,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
     """The score on the test split, in percent, with a bootstrap 95 % interval over test images.
 
     Protocol: the regularisation is chosen as in `reward`, the probe is fitted again on the whole training
@@ -110,7 +126,7 @@ def final(config: ScoreConfig, features_dir: Path, *, out: Path, threads: int | 
     else:
         groups = data["train.group"].numpy() if "train.group" in data else None
         held_out = _held_out(config, y.numpy(), data["train.val"].numpy().astype(bool), groups)
-        rates = _selection_rates(config, x, y, classes, held_out)
+        rates = _selection_rates(config, x, y, classes, held_out, progress)
         l2 = config.l2_values()[int(rates.argmax())]
         scaler = fit_scaler(x, config.scaling)
         fit = LogisticRegression(scaler(x), y, classes).solve(l2)
@@ -243,14 +259,20 @@ def _held_out(config: ScoreConfig, labels: np.ndarray, val: np.ndarray, groups: 
 
 
 def _selection_rates(
-    config: ScoreConfig, x: torch.Tensor, y: torch.Tensor, classes: int, held_out: np.ndarray
+    config: ScoreConfig,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    classes: int,
+    held_out: np.ndarray,
+    progress: Progress | None,
 ) -> np.ndarray:
     """Percent of held-out images predicted correctly, one value per regularisation (k-NN: one value)."""
     import torch
 
     values = config.l2_values() if config.method == "linear" else (0.0,)
     correct = np.zeros(len(values))
-    for fold in range(int(held_out.max()) + 1):
+    folds = int(held_out.max()) + 1
+    for fold in range(folds):
         outside = torch.from_numpy(held_out != fold)
         train_x, train_y, test_x, test_y = x[outside], y[outside], x[~outside], y[~outside]
         if not len(test_y):
@@ -265,6 +287,8 @@ def _selection_rates(
         solver, scaled = LogisticRegression(scaler(train_x), train_y, classes), scaler(test_x)
         for position, l2 in enumerate(values):
             correct[position] += int((solver.solve(l2).logits(scaled).argmax(1) == test_y).sum())
+            if progress is not None:
+                progress(fold * len(values) + position + 1, folds * len(values), f"probe, l2 {l2:.3g}")
     return 100 * correct / int((held_out >= 0).sum())
 
 

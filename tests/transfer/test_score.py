@@ -55,7 +55,9 @@ METHODS = [(m, s) for m in ("linear", "knn") for s in ("cv", "val")]
 @pytest.mark.parametrize(("method", "selection"), METHODS)
 def test_separable_classes_are_rewarded_and_noise_is_not(tmp_path: Path, method: str, selection: str) -> None:
     config = ScoreConfig(method=method, selection=selection)  # type: ignore[arg-type]
-    good = reward(config, cached(tmp_path / "good"), out=tmp_path / "a")
+    calls: list[tuple[int, int, str]] = []
+    good = reward(config, cached(tmp_path / "good"), out=tmp_path / "a", progress=lambda *call: calls.append(call))
+    assert method == "knn" or (calls[-1][0] == calls[-1][1] and len(calls) in (15, 75))
     noise = reward(config, cached(tmp_path / "noise", shift=0.0), out=tmp_path / "b")
     assert good["reward"] > 95 and noise["reward"] < 60
     assert json.loads((tmp_path / "a" / "summary.json").read_text(encoding="utf-8"))["reward"] == good["reward"]
