@@ -1,0 +1,299 @@
+"""Speed of pre-training: loader against webdataset and ImageFolder, shards against memory, step against timm's parts.
+
+    python benchmarks/pretrain.py            # about 2 minutes of two idle cores
+    python benchmarks/pretrain.py --full     # adds ResNet-50 at 224 px, about 4 minutes more
+
+Both sides of each comparison run in one process on one thread, turn by turn; the median of the turns' ratios counts, so
+that a neighbour's load hits both. Rates are images per second of this process's CPU time, that is, per core; a busy
+machine does not lower them. Pictures are made here: 256 px, JPEG at quality 90, about 15 kB, as renders have.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+if not sys.flags.safe_path:  # this file has the name of the package that it measures
+    os.execv(sys.executable, [sys.executable, "-P", *sys.argv])
+
+import argparse
+import hashlib
+import io
+import json
+import statistics
+import tarfile
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pretrain.augment import Augmentation, Decoder, normalize
+from pretrain.data import ShardSet, open_shards
+from pretrain.loader import Batch, ImageSource, decode_all, load_batches
+from pretrain.order import plan_batches
+from pretrain.ranks import Ranks
+from pretrain.step import Trainer
+from pretrain.train import PretrainConfig, pretrain
+
+IMAGES, PER_SHARD, CLASSES = 512, 128, 4
+TURNS = 5
+
+
+def picture(rng: np.random.Generator) -> bytes:
+    """Smooth shading with some texture: compresses about as a render of 256 px does."""
+    coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).resize(
+        (256, 256), Image.Resampling.BICUBIC
+    )
+    pixels = np.asarray(coarse).astype(np.int16) + rng.integers(-6, 7, (256, 256, 1))
+    buffer = io.BytesIO()
+    Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def make_sets(root: Path) -> tuple[Path, Path]:
+    """The same pictures as shards and as a folder per class."""
+    rng = np.random.default_rng(0)
+    shards, folders = root / "shards", root / "folders"
+    shards.mkdir()
+    rows = []
+    for first in range(0, IMAGES, PER_SHARD):
+        name = f"shard-{first // PER_SHARD:06d}.tar"
+        with tarfile.open(shards / name, "w") as tar:
+            for index in range(first, first + PER_SHARD):
+                content, label = picture(rng), index % CLASSES
+                folder = folders / str(label)
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / f"{index:08d}.jpg").write_bytes(content)
+                for suffix, data in (("jpg", content), ("cls", str(label).encode())):
+                    member = tarfile.TarInfo(f"{index:08d}.{suffix}")
+                    member.size = len(data)
+                    tar.addfile(member, io.BytesIO(data))
+        digest = hashlib.sha256((shards / name).read_bytes()).hexdigest()
+        rows.append({"name": name, "images": PER_SHARD, "sha256": digest})
+    (shards / "index.json").write_text(json.dumps({"shards": rows, "classes": [str(n) for n in range(CLASSES)]}))
+    return shards, folders
+
+
+def compare(name: str, sides: dict[str, Callable[[], int]], turns: int = TURNS) -> dict[str, float]:
+    """Images per CPU second of each side (medians), the first side's ratio to each other one (median of the turns)."""
+    rates: dict[str, list[float]] = {side: [] for side in sides}
+    for side in sides.values():
+        side()  # warms files, kernels and allocators
+    for _ in range(turns):
+        for side, work in sides.items():
+            begun = time.process_time()
+            images = work()
+            rates[side].append(images / (time.process_time() - begun))
+    first = next(iter(sides))
+    print(f"\n{name}")
+    ratios = {}
+    for side, values in rates.items():
+        ratios[side] = statistics.median(a / b for a, b in zip(rates[first], values, strict=True))
+        against = "" if side == first else f"   {first} is {ratios[side]:.2f}x"
+        print(f"  {side:<28} {statistics.median(values):8.1f} images/s per core{against}", flush=True)
+    return ratios
+
+
+def ours(shards: ShardSet, decoder: Decoder, cache: Tensor | None = None) -> Callable[[], int]:
+    policy = Augmentation(224, decoder=decoder, interpolation="bilinear")
+    source = ImageSource(shards, policy, seed=0, cache=cache)
+
+    def work() -> int:
+        plans = plan_batches(num_samples=len(shards), batch_size=64, seed=0, start=0, stop=len(shards) // 64)
+        return sum(len(batch.labels) for batch in load_batches(source, plans, workers=0))
+
+    return work
+
+
+def image_folder(folder: Path) -> Callable[[], int]:
+    from torch.utils.data import DataLoader
+    from torchvision import datasets, transforms
+
+    data = datasets.ImageFolder(str(folder), stock_transform(transforms))
+
+    def work() -> int:
+        return sum(len(labels) for _, labels in DataLoader(data, batch_size=64, shuffle=True))
+
+    return work
+
+
+def stock_webdataset(directory: Path) -> Callable[[], int]:
+    import webdataset
+    from torchvision import transforms
+
+    urls = [str(path) for path in sorted(directory.glob("*.tar"))]
+
+    def work() -> int:
+        samples = webdataset.WebDataset(urls, shardshuffle=len(urls), seed=0).shuffle(256).decode("pil")
+        batches = samples.to_tuple("jpg", "cls").map_tuple(stock_transform(transforms), int).batched(64)
+        return sum(len(labels) for _, labels in batches)
+
+    return work
+
+
+def stock_transform(transforms: object) -> Callable[[Image.Image], Tensor]:
+    from torchvision.transforms import Compose, PILToTensor, RandomHorizontalFlip, RandomResizedCrop
+
+    composed: Callable[[Image.Image], Tensor] = Compose([RandomResizedCrop(224), RandomHorizontalFlip(), PILToTensor()])
+    return composed
+
+
+def step_config(arch: str, size: int, batch_size: int) -> PretrainConfig:
+    return PretrainConfig(
+        arch=arch, size=size, batch_size=batch_size, micro_batch=batch_size, rand_augment="", drop_path=0.0
+    )
+
+
+def our_step(config: PretrainConfig, batches: Callable[[], Iterator[Batch]], steps: int) -> Callable[[], int]:
+    trainer = Trainer(config, CLASSES, 10**6, "cpu", Ranks())
+
+    def work() -> int:
+        for _, batch in zip(range(steps), batches(), strict=False):
+            trainer.train_step(batch)
+        return steps * config.batch_size
+
+    return work
+
+
+def memory(config: PretrainConfig) -> Callable[[], Iterator[Batch]]:
+    shape = (config.batch_size, 3, config.size, config.size)
+    images = torch.randint(0, 256, shape, dtype=torch.uint8)
+    batch = Batch(0, 0, images, torch.arange(config.batch_size) % CLASSES, np.arange(config.batch_size))
+
+    def batches() -> Iterator[Batch]:
+        while True:
+            yield batch
+
+    return batches
+
+
+def from_shards(config: PretrainConfig, shards: ShardSet, steps: int) -> Callable[[], Iterator[Batch]]:
+    source = ImageSource(shards, Augmentation(config.size, interpolation="bicubic"), seed=0)
+
+    def batches() -> Iterator[Batch]:
+        plans = plan_batches(num_samples=len(shards), batch_size=config.batch_size, seed=0, start=0, stop=steps, unit=2)
+        return load_batches(source, plans, workers=0)
+
+    return batches
+
+
+def timm_step(config: PretrainConfig, batches: Callable[[], Iterator[Batch]], steps: int) -> Callable[[], int]:
+    """The same step from timm's factories: model, optimiser, mixup, loss."""
+    import timm
+    from timm.data import Mixup
+    from timm.loss import SoftTargetCrossEntropy
+    from timm.optim import create_optimizer_v2
+
+    model = timm.create_model(config.arch, num_classes=CLASSES).to(memory_format=torch.channels_last)
+    optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-3, weight_decay=0.05)
+    mixup = Mixup(mixup_alpha=0.8, cutmix_alpha=1.0, label_smoothing=0.1, num_classes=CLASSES)
+    loss_function = SoftTargetCrossEntropy()
+
+    def work() -> int:
+        model.train()
+        for _, batch in zip(range(steps), batches(), strict=False):
+            images, targets = mixup(normalize(batch.images), batch.labels)
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = loss_function(model(images), targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            loss.item()
+        return steps * config.batch_size
+
+    return work
+
+
+def overfit(root: Path) -> None:
+    """Two flat colours have to be learnt completely in seconds."""
+    directory = root / "flat"
+    directory.mkdir()
+    with tarfile.open(directory / "shard-000000.tar", "w") as tar:
+        for index in range(64):
+            buffer = io.BytesIO()
+            Image.new("RGB", (64, 64), ("red", "blue")[index % 2]).save(buffer, "JPEG")
+            for suffix, data in (("jpg", buffer.getvalue()), ("cls", str(index % 2).encode())):
+                member = tarfile.TarInfo(f"{index:08d}.{suffix}")
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+    digest = hashlib.sha256((directory / "shard-000000.tar").read_bytes()).hexdigest()
+    row = {"name": "shard-000000.tar", "images": 64, "sha256": digest}
+    (directory / "index.json").write_text(json.dumps({"shards": [row], "classes": ["red", "blue"]}))
+    config = PretrainConfig(
+        arch="resnet18",
+        size=64,
+        epochs=4,
+        batch_size=16,
+        micro_batch=16,
+        warmup_epochs=0,
+        mixup=0.0,
+        cutmix=0.0,
+        drop_path=0.0,
+        rand_augment="",
+    )
+    begun = time.process_time()
+    summary = pretrain(config, directory, out=root / "out", val=directory, tensorboard=False, threads=1)
+    took = time.process_time() - begun
+    print(
+        f"\ntwo flat colours: accuracy {summary['val_accuracy']:.0%} after {summary['steps']} steps, {took:.1f} CPU s"
+    )
+    assert summary["val_accuracy"] == 1.0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true", help="also ResNet-50 at 224 px")
+    parser.add_argument("--only", choices=["loader", "step"], help="one part")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    missed = []
+
+    def demand(what: str, ratio: float, limit: float) -> None:
+        if ratio < limit:
+            missed.append(f"{what}: {ratio:.2f}x, wanted {limit}x")
+
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        directory, folders = make_sets(root)
+        shards = open_shards(directory)
+        print(f"{IMAGES} pictures of 256 px, {shards.length.mean() / 1000:.1f} kB each; torch {torch.__version__}")
+        if arguments.only != "step":
+            stock = {"ImageFolder, Pillow": image_folder(folders), "webdataset, Pillow": stock_webdataset(directory)}
+            same = compare(
+                "loader, equal decoder (Pillow), crop to 224 px", {"ours, Pillow": ours(shards, "pillow"), **stock}
+            )
+            fast = compare("loader, fast path", {"ours, torchvision": ours(shards, "torchvision"), **stock})
+            cache = decode_all(shards, "torchvision", limit_bytes=1 << 30)
+            compare(
+                "what decoding costs",
+                {"ours, decoded in memory": ours(shards, "torchvision", cache), "ours": ours(shards, "torchvision")},
+            )
+            for side in stock:
+                demand(f"loader with Pillow against {side}", same[side], 1.0)
+            demand("fast loader against ImageFolder", fast["ImageFolder, Pillow"], 1.5)
+        if arguments.only != "loader":
+            cases = [("resnet18", 64, 64, 4)] + ([("resnet50", 224, 16, 1)] if arguments.full else [])
+            for arch, size, batch_size, steps in cases:
+                config = step_config(arch, size, batch_size)
+                sides = {
+                    "ours, from memory": our_step(config, memory(config), steps),
+                    "timm's factories": timm_step(config, memory(config), steps),
+                    "ours, from shards": our_step(config, from_shards(config, shards, steps), steps),
+                }
+                ratios = compare(f"step, {arch} at {size} px, batch {batch_size}, bf16", sides)
+                demand(f"{arch} step against timm's", ratios["timm's factories"], 1.0)
+            overfit(root)
+    for line in missed:
+        print(f"MISSED {line}")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore", category=ResourceWarning)
+    sys.exit(main())
