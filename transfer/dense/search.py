@@ -5,8 +5,9 @@ round that validates best. Can be interrupted and taken up at any step of any ph
 
 Source: `adashare.md` 2.3 and 2.4. Deviations from the released code:
 
-1. Rounds are compared on validation scenes; the code uses the first batches of the test set. Only rounds with all
-   blocks open count, and how many blocks there are comes from the network.
+1. Rounds are compared by their mean relative improvement over single-task networks on validation scenes; the code
+   uses the first batches of the test set. Only rounds with all blocks open count, and how many blocks there are comes
+   from the network.
 2. The step schedule starts anew with policy learning and acts on the SGD that takes over from Adam; in the code it
    keeps stepping the discarded optimiser.
 3. Tasks share the computation up to the first open block (see `adashare.py`).
