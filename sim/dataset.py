@@ -18,6 +18,7 @@ from typing import Any
 
 from sim.datacard import data_card
 from sim.devices import cpu_count, gpu_count
+from sim.files import to_json, write_atomically
 from sim.render import Renderer
 from sim.shards import (
     FORMAT_VERSION,
@@ -29,8 +30,6 @@ from sim.shards import (
     render_shard,
     require_same,
     shard_name,
-    to_json,
-    write_atomically,
 )
 from sim.wire import Device
 

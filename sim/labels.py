@@ -19,7 +19,6 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from scipy import ndimage
 
 Array = npt.NDArray[np.generic]
 FLOOR_CLASS, WALL_CLASS, FIRST_OBJECT_CLASS = 1, 2, 3
@@ -70,6 +69,8 @@ def edge_map(labels: Mapping[str, Array]) -> npt.NDArray[np.float32]:
 
 def keypoint_map(labels: Mapping[str, Array], sigma: float = 1.5) -> npt.NDArray[np.float32]:
     """Heat map 0 to 1 (H, W) of corners: Harris response of the edge map, local maxima, blurred by `sigma` pixels."""
+    from scipy import ndimage  # slow to import, and the configuration above needs this module
+
     edges = edge_map(labels).astype(np.float64)
     dx, dy = ndimage.sobel(edges, axis=1), ndimage.sobel(edges, axis=0)
     xx, yy, xy = (ndimage.gaussian_filter(product, sigma) for product in (dx * dx, dy * dy, dx * dy))

@@ -7,13 +7,6 @@ Blender every time is named in `ScenesFailed` after all others are done.
 
 from __future__ import annotations
 
-import os
-import selectors
-import shutil
-import subprocess
-import sys
-import tempfile
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
+from sim.child import WORKER, Child, ChildLost, ChildRefused
 from sim.scene import SceneSpec
 from sim.skies import MADE, environment_file
-from sim.wire import Device, RenderSettings, pack_line, spec_to_json, split_frame, unpack_arrays
+from sim.wire import Device, RenderSettings, spec_to_json, unpack_arrays
 
 if TYPE_CHECKING:
     from sim.assets import AssetCatalog, ModelAsset
@@ -33,7 +27,6 @@ if TYPE_CHECKING:
 STARTUP_TIMEOUT_S = 300.0
 GPU_STARTUP_TIMEOUT_S = 1200.0
 """The wheel has no kernels for A100 to H200: Cycles compiles them before the first image (then cached)."""
-WORKER = (sys.executable, "-m", "sim.blender.worker")
 IN_FLIGHT = 3
 """Scenes that the child has in hand, so that it never waits for the parent."""
 
@@ -89,10 +82,6 @@ class AnnotatingRenderer(Renderer, Protocol):
         """Like `render`, with label maps and object records."""
 
 
-class _ChildLost(Exception):
-    """The child ended or was ended; the argument says how."""
-
-
 class BlenderRenderer:
     """A Blender child process with everything needed to replace it. Use as a context manager.
 
@@ -138,7 +127,7 @@ class BlenderRenderer:
         self._log_path = log
         self._pass_fds = pass_fds
         self._command = command
-        self._child: _Child | None = None
+        self._child: Child | None = None
         self._version = ""
 
     def __enter__(self) -> Self:
@@ -198,7 +187,7 @@ class BlenderRenderer:
                     self.close()
                     continue
                 head, payload = child.receive(self._timeout_s)
-            except _ChildLost as lost:
+            except ChildLost as lost:
                 self.close()
                 if waiting:  # the child works in order, so the oldest scene is the one that it died of
                     guilty = waiting.popleft()
@@ -235,16 +224,19 @@ class BlenderRenderer:
             "hdri": None if path is None else str(path),
         }
 
-    def _start(self) -> _Child:
+    def _start(self) -> Child:
         if self._child is None:
-            child = _Child(self._command, self._log_path, self._gpu, self._pass_fds, self._job["threads"])
+            child = Child(self._command, self._log_path, self._gpu, self._pass_fds, self._job["threads"])
             timeout = STARTUP_TIMEOUT_S if self._device == "cpu" else GPU_STARTUP_TIMEOUT_S
             try:
                 child.send({**self._job, "folder": child.folder})
                 head, _ = child.receive(timeout)
-            except _ChildLost as lost:
+            except ChildLost as lost:
                 child.stop()
                 raise RenderError(f"Blender did not start: {lost}") from None
+            except ChildRefused as refused:
+                child.stop()
+                raise RenderError(str(refused)) from None
             except BaseException:
                 child.stop()
                 raise
@@ -266,84 +258,3 @@ def model_source(asset: ModelAsset) -> dict[str, Any]:
             "index": source.index,
         }
     return {"kind": "file", "path": str(source.path)}
-
-
-class _Child:
-    """One Blender process: start it, send lines, receive frames, end it."""
-
-    def __init__(
-        self, command: Sequence[str], log: Path | None, gpu: int | None, pass_fds: tuple[int, ...], threads: int
-    ) -> None:
-        root = str(Path(__file__).parents[1])
-        environment = dict(os.environ)
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
-        # Dask sets this to 1 for its children; Blender's denoiser and OpenMP follow it.
-        environment["OMP_NUM_THREADS"] = str(threads)
-        if gpu is not None:
-            environment["CUDA_VISIBLE_DEVICES"] = environment["HIP_VISIBLE_DEVICES"] = str(gpu)
-        # In memory where there is such a place: Blender hands each picture over through a file in it. It
-        # also is an empty home for Blender's user files, so that neither preferences nor start-up
-        # scripts change a picture.
-        shared = Path("/dev/shm")
-        self.folder = tempfile.mkdtemp(prefix="simpath-", dir=shared if os.access(shared, os.W_OK) else None)
-        environment["BLENDER_USER_RESOURCES"] = self.folder
-        self._log_path = log or Path(self.folder) / "blender.log"
-        self._buffer = bytearray()
-        self.retiring = False
-        """Takes no further scenes and is ended when it has delivered what it was sent."""
-        with self._log_path.open("ab") as log_file:
-            self.process = subprocess.Popen(
-                list(command),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log_file,
-                env=environment,
-                pass_fds=pass_fds,
-                bufsize=0,
-            )
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self._stdin, self._stdout = self.process.stdin, self.process.stdout
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._stdout, selectors.EVENT_READ)
-
-    def send(self, message: dict[str, Any]) -> None:
-        data = memoryview(pack_line(message))
-        try:
-            while data:
-                data = data[self._stdin.write(data) :]
-        except BrokenPipeError:
-            raise _ChildLost(self._death()) from None
-
-    def receive(self, timeout_s: float) -> tuple[dict[str, Any], bytes]:
-        """The next frame.
-
-        Raises:
-            _ChildLost: the child ended, or sent nothing for `timeout_s`.
-            RenderError: Blender cannot work here.
-        """
-        deadline = time.monotonic() + timeout_s
-        while (frame := split_frame(self._buffer)) is None:
-            if not self._selector.select(max(0.0, deadline - time.monotonic())):
-                raise _ChildLost(f"no image within {timeout_s:g} s")
-            chunk = os.read(self._stdout.fileno(), 1 << 20)
-            if not chunk:
-                raise _ChildLost(self._death())
-            self._buffer += chunk
-        if frame[0]["kind"] == "fatal":
-            raise RenderError(frame[0]["message"])
-        return frame
-
-    def stop(self) -> None:
-        """End the process at once; everything that it delivered is safe already."""
-        self._selector.close()
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self._stdin, self._stdout):
-            pipe.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _death(self) -> str:
-        status = self.process.wait()
-        how = f"signal {-status}" if status < 0 else f"exit status {status}"
-        lines = self._log_path.read_text(errors="replace").strip().splitlines()
-        return f"Blender ended with {how}" + (f" ({lines[-1][:200]})" if lines else "")

@@ -8,29 +8,25 @@ order, the tar carries no times and no owners, and Pillow encodes the pictures.
 from __future__ import annotations
 
 import dataclasses
-import errno
 import functools
 import hashlib
 import io
 import json
-import math
 import os
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal, cast
-
-import numpy as np
-from PIL import Image
+from typing import Any, Literal, cast
 
 from sim.assets import AssetCatalog, CatalogConfig, load_catalog
+from sim.files import naming_full_disk, to_json, write_atomically
 from sim.journal import Journal
-from sim.labels import encode_labels, require_passes
+from sim.labels import require_passes
 from sim.params import SimParams, SimRanges
 from sim.render import AnnotatingRenderer, BlenderRenderer, Renderer, SceneFailure, ScenesFailed, Shot
 from sim.room import sample_room
+from sim.samples import sample_members
 from sim.scene import SceneSpec, sample_scene
 from sim.wire import Denoiser, Device, RenderSettings
 
@@ -165,7 +161,7 @@ def render_shard(
         "catalog": catalog_of(config.catalog).digest(),
         "renderer": renderer.version,
     }
-    with _naming_full_disk(out, name), Journal(out / f"{name}.journal", description) as journal:
+    with naming_full_disk(out, name), Journal(out / f"{name}.journal", description) as journal:
         failures = _fill(journal, config, range(start, start + count), renderer, progress)
         present = [index for index in range(start, start + count) if index in journal]
         if not present:
@@ -208,44 +204,6 @@ def _shoot(
     else:
         for spec, pixels in renderer.render(specs):
             yield spec, Shot(pixels, {}, [])
-
-
-def sample_members(config: RenderConfig, spec: SceneSpec, shot: Shot) -> dict[str, bytes]:
-    """The files of one sample by suffix."""
-    record = _named_materials(dataclasses.asdict(spec))
-    if spec.room is None:
-        del record["room"]
-    record |= {"seed": config.seed, "params": config.params.as_dict(), "size": config.size}
-    if config.passes:
-        focal = config.size / 2 / math.tan(math.radians(spec.field_of_view_deg) / 2)
-        record["intrinsics_px"] = {"focal": focal, "center": [config.size / 2, config.size / 2]}
-        record["objects"] = shot.objects
-    return {
-        config.format: encode_image(shot.pixels, config.format, config.quality),
-        "cls": str(spec.class_id).encode(),
-        "json": json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode(),
-        **encode_labels(shot.labels, config.passes),
-    }
-
-
-def _named_materials(record: Any) -> Any:
-    """Materials by name only: the catalogue has the rest, and it would be most of the file."""
-    if isinstance(record, dict):
-        return record["name"] if "pattern_scale" in record else {k: _named_materials(v) for k, v in record.items()}
-    return [_named_materials(item) for item in record] if isinstance(record, list | tuple) else record
-
-
-def encode_image(pixels: np.ndarray, file_format: str, quality: int) -> bytes:
-    """Encode uint8 (H, W, 3) as jpg, webp or png; equal pixels give equal bytes."""
-    buffer = io.BytesIO()
-    image = Image.fromarray(pixels)
-    if file_format == "jpg":
-        image.save(buffer, "JPEG", quality=quality)
-    elif file_format == "webp":
-        image.save(buffer, "WEBP", quality=quality)
-    else:
-        image.save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def _write_shard(out: Path, name: str, journal: Journal, indices: list[int]) -> dict[str, Any]:
@@ -319,36 +277,3 @@ def _flatten(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 def file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def to_json(record: Mapping[str, Any]) -> bytes:
-    return (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode()
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Temporary name in the same directory, flush to disk, rename."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as file:
-            _write_all(file, data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _write_all(file: IO[bytes], data: bytes) -> None:
-    file.write(data)
-    file.flush()
-    os.fsync(file.fileno())
-
-
-@contextmanager
-def _naming_full_disk(out: Path, name: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise OSError(
-            error.errno, f"the disk is full: {name} could not be finished; finished shards are kept", str(out)
-        ) from error

@@ -24,8 +24,9 @@ from sim.inspection import DataSetDamaged, contact_sheet, verify_dataset
 from sim.journal import Journal, ShardBusy
 from sim.params import SimParams
 from sim.render import SceneFailure, ScenesFailed
+from sim.samples import encode_image
 from sim.scene import SceneSpec
-from sim.shards import RenderConfig, encode_image, render_shard
+from sim.shards import RenderConfig, render_shard
 
 CONFIG = RenderConfig(catalog=CatalogConfig(num_classes=3, models_per_class=2), size=16, images_per_shard=5)
 

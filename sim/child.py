@@ -1,0 +1,107 @@
+"""One Blender child process: started, spoken to, ended. What to do when it is lost is decided in `sim.render`."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sim.wire import pack_line, split_frame
+
+WORKER = (sys.executable, "-m", "sim.blender.worker")
+
+
+class ChildLost(Exception):
+    """The child ended, or sent nothing for too long; the argument says how."""
+
+
+class ChildRefused(Exception):
+    """Blender cannot work here; the argument is the child's own line."""
+
+
+class Child:
+    """One Blender process: start it, send lines, receive frames, end it."""
+
+    def __init__(
+        self, command: Sequence[str], log: Path | None, gpu: int | None, pass_fds: tuple[int, ...], threads: int
+    ) -> None:
+        root = str(Path(__file__).parents[1])
+        environment = dict(os.environ)
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
+        # Dask sets this to 1 for its children; Blender's denoiser and OpenMP follow it.
+        environment["OMP_NUM_THREADS"] = str(threads)
+        if gpu is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = environment["HIP_VISIBLE_DEVICES"] = str(gpu)
+        # In memory where there is such a place: Blender hands each picture over through a file in it. It
+        # also is an empty home for Blender's user files, so that neither preferences nor start-up
+        # scripts change a picture.
+        shared = Path("/dev/shm")
+        self.folder = tempfile.mkdtemp(prefix="simpath-", dir=shared if os.access(shared, os.W_OK) else None)
+        environment["BLENDER_USER_RESOURCES"] = self.folder
+        self._log_path = log or Path(self.folder) / "blender.log"
+        self._buffer = bytearray()
+        self.retiring = False
+        """Takes no further scenes and is ended when it has delivered what it was sent."""
+        with self._log_path.open("ab") as log_file:
+            self.process = subprocess.Popen(
+                list(command),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log_file,
+                env=environment,
+                pass_fds=pass_fds,
+                bufsize=0,
+            )
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self._stdin, self._stdout = self.process.stdin, self.process.stdout
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._stdout, selectors.EVENT_READ)
+
+    def send(self, message: dict[str, Any]) -> None:
+        data = memoryview(pack_line(message))
+        try:
+            while data:
+                data = data[self._stdin.write(data) :]
+        except BrokenPipeError:
+            raise ChildLost(self._death()) from None
+
+    def receive(self, timeout_s: float) -> tuple[dict[str, Any], bytes]:
+        """The next frame.
+
+        Raises:
+            ChildLost: the child ended, or sent nothing for `timeout_s`.
+            ChildRefused: Blender cannot work here.
+        """
+        deadline = time.monotonic() + timeout_s
+        while (frame := split_frame(self._buffer)) is None:
+            if not self._selector.select(max(0.0, deadline - time.monotonic())):
+                raise ChildLost(f"no image within {timeout_s:g} s")
+            chunk = os.read(self._stdout.fileno(), 1 << 20)
+            if not chunk:
+                raise ChildLost(self._death())
+            self._buffer += chunk
+        if frame[0]["kind"] == "fatal":
+            raise ChildRefused(frame[0]["message"])
+        return frame
+
+    def stop(self) -> None:
+        """End the process at once; everything that it delivered is safe already."""
+        self._selector.close()
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self._stdin, self._stdout):
+            pipe.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _death(self) -> str:
+        status = self.process.wait()
+        how = f"signal {-status}" if status < 0 else f"exit status {status}"
+        lines = self._log_path.read_text(errors="replace").strip().splitlines()
+        return f"Blender ended with {how}" + (f" ({lines[-1][:200]})" if lines else "")
