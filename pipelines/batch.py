@@ -80,6 +80,29 @@ class BatchConfig:
         number, unit = re.fullmatch(r"([\d.]+) ?([KMGT])i?B", self.memory).groups()  # type: ignore[union-attr]
         return max(1, round(float(number) * 1000.0 ** ("KMGT".index(unit) - 1)))
 
+    def gpu_directives(self, system: str) -> list[str]:
+        """Directives that ask for the GPUs, where all sites of a system write them alike."""
+        if not self.gpus:
+            return []
+        if system == "slurm":
+            return [f"--gres=gpu:{self.gpus}"]
+        if system == "lsf":
+            return [f'-gpu "num={self.gpus}"']
+        return []  # sites of the other systems name their GPUs differently: they are given in `directives`
+
+    def accounting(self, system: str) -> dict[str, str | None]:
+        """Queue, account and walltime under the names that dask-jobqueue has for them."""
+        if system == "htcondor":
+            return {"disk": self.memory}  # it has none of the three, and wants a disk size
+        account = "account" if system in ("slurm", "pbs", "moab") else "project"
+        return {"walltime": self.clock(seconds=system != "lsf"), "queue": self.queue, account: self.account}
+
+    def clock(self, *, seconds: bool = True) -> str:
+        """The walltime as hours:minutes[:seconds]."""
+        minutes, rest = divmod(self.walltime_s, 60)
+        text = f"{minutes // 60:02d}:{minutes % 60:02d}"
+        return f"{text}:{rest:02d}" if seconds else text
+
 
 def batch_script(system: ScriptSystem, config: BatchConfig, command: Sequence[str], *, name: str, log: Path) -> str:
     """A shell script that runs `command` as one batch job, saves on pre-emption or walltime, and queues again.
@@ -130,8 +153,7 @@ def submit(system: ScriptSystem, script: Path) -> str:
 def _directives(system: ScriptSystem, config: BatchConfig, name: str, log: Path) -> list[str]:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise ValueError(f"job name {name!r}; allowed: letters, digits, dot, dash, underscore")
-    hours, rest = divmod(config.walltime_s, 3600)
-    clock = f"{hours:02d}:{rest // 60:02d}:{rest % 60:02d}"
+    clock = config.clock()
     if system == "slurm":
         own = [
             f"--job-name={name}",
@@ -145,7 +167,7 @@ def _directives(system: ScriptSystem, config: BatchConfig, name: str, log: Path)
             "--requeue",
             f"--signal=B:TERM@{_SAVING_S}",
         ]
-        own += [f"--gres=gpu:{config.gpus}"] if config.gpus else []
+        own += config.gpu_directives(system)
         own += [f"--partition={config.queue}"] if config.queue else []
         own += [f"--account={config.account}"] if config.account else []
         return [f"#SBATCH {text}" for text in (*own, *config.directives)]
@@ -158,8 +180,8 @@ def _directives(system: ScriptSystem, config: BatchConfig, name: str, log: Path)
         return [f"#PBS {text}" for text in (*own, *config.directives)]
     if system == "lsf":
         own = [f"-J {name}", f"-o {log}", f"-n {config.cores}", '-R "span[hosts=1]"', f"-M {config.memory_mb}MB"]
-        own += [f"-W {hours}:{rest // 60:02d}", "-r", '-Q "75"', "-wa TERM", f"-wt {_SAVING_S // 60}"]
-        own += [f'-gpu "num={config.gpus}"'] if config.gpus else []
+        own += [f"-W {config.clock(seconds=False)}", "-r", '-Q "75"', "-wa TERM", f"-wt {_SAVING_S // 60}"]
+        own += config.gpu_directives(system)
         own += [f"-q {config.queue}"] if config.queue else []
         own += [f"-P {config.account}"] if config.account else []
         return [f"#BSUB {text}" for text in (*own, *config.directives)]

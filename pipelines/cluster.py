@@ -266,26 +266,11 @@ def _batch(system: str, config: BatchConfig, scratch: Path) -> Iterator[Any]:
     classes = {name.removesuffix("Cluster").lower(): name for name in dir(dask_jobqueue) if name.endswith("Cluster")}
     logs, secrets = scratch / "workers", scratch / ".tls"
     logs.mkdir(parents=True, exist_ok=True)
-    options = {
-        "cores": config.cores,
-        "processes": 1,
-        "memory": config.memory,
-        "interface": config.interface,
+    options = batch_options(system, config, logs)
+    options |= {
         "security": _temporary_credentials(secrets),
-        "log_directory": str(logs),
-        "death_timeout": 120,
-        "job_extra_directives": [*_gpu_directives(system, config.gpus), *config.directives],
-        "job_script_prologue": list(config.prologue),
-        "worker_extra_args": [
-            *("--resources", worker_resources(config.cores, config.gpus)),
-            # the stagger keeps all workers from saving and starting again at the same moment
-            *("--lifetime", f"{config.lifetime_s - config.lifetime_s // 20}s"),
-            *("--lifetime-stagger", f"{config.lifetime_s // 20}s"),
-            "--no-dashboard",
-        ],
         "scheduler_options": {"dashboard_address": "127.0.0.1:0"},
         "silence_logs": logging.CRITICAL,
-        **_accounting(system, config),
     }
     try:
         with warnings.catch_warnings():
@@ -296,6 +281,28 @@ def _batch(system: str, config: BatchConfig, scratch: Path) -> Iterator[Any]:
             yield client
     finally:
         shutil.rmtree(secrets, ignore_errors=True)
+
+
+def batch_options(system: str, config: BatchConfig, logs: Path) -> dict[str, Any]:
+    """What a worker's batch job is made from, as dask-jobqueue's job classes take it."""
+    return {
+        "cores": config.cores,
+        "processes": 1,
+        "memory": config.memory,
+        "interface": config.interface,
+        "log_directory": str(logs),
+        "death_timeout": 120,
+        "job_extra_directives": [*config.gpu_directives(system), *config.directives],
+        "job_script_prologue": list(config.prologue),
+        "worker_extra_args": [
+            *("--resources", worker_resources(config.cores, config.gpus)),
+            # the stagger keeps all workers from saving and starting again at the same moment
+            *("--lifetime", f"{config.lifetime_s - config.lifetime_s // 20}s"),
+            *("--lifetime-stagger", f"{config.lifetime_s // 20}s"),
+            "--no-dashboard",
+        ],
+        **config.accounting(system),
+    }
 
 
 def _temporary_credentials(folder: Path) -> Any:
@@ -310,26 +317,6 @@ def _temporary_credentials(folder: Path) -> Any:
     roles = ("client", "scheduler", "worker")
     pairs = {f"tls_{role}_{name}": str(folder / f"{name}.pem") for role in roles for name in ("cert", "key")}
     return cast("Any", Security)(require_encryption=True, tls_ca_file=str(folder / "ca.pem"), **pairs)
-
-
-def _gpu_directives(system: str, gpus: int) -> list[str]:
-    if not gpus:
-        return []
-    if system == "slurm":
-        return [f"--gres=gpu:{gpus}"]
-    if system == "lsf":
-        return [f'-gpu "num={gpus}"']
-    return []  # sites of the other systems name their GPUs differently: they are given in `directives`
-
-
-def _accounting(system: str, config: BatchConfig) -> dict[str, Any]:
-    """Queue, account and walltime under the names that dask-jobqueue has for them."""
-    if system == "htcondor":
-        return {"disk": config.memory}  # it has none of the three, and wants a disk size
-    hours, rest = divmod(config.walltime_s, 3600)
-    clock = f"{hours:02d}:{rest // 60:02d}" if system == "lsf" else f"{hours:02d}:{rest // 60:02d}:{rest % 60:02d}"
-    account = "account" if system in ("slurm", "pbs", "moab") else "project"
-    return {"walltime": clock, "queue": config.queue, account: config.account}
 
 
 @contextmanager

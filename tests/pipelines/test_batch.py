@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipelines.batch import BatchConfig, batch_script, submit
+from pipelines.batch import BATCH_SYSTEMS, BatchConfig, batch_script, submit
+from pipelines.cluster import batch_options
 
 CONFIG = BatchConfig(
     cores=8,
@@ -83,3 +85,19 @@ def test_bad_names_and_empty_commands_are_refused(tmp_path: Path) -> None:
         batch_script("slurm", CONFIG, COMMAND, name="a b", log=tmp_path)
     with pytest.raises(ValueError, match="nothing to submit"):
         batch_script("slurm", CONFIG, [], name="a", log=tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore")  # dask-jobqueue warns of its own defaults
+@pytest.mark.parametrize("system", BATCH_SYSTEMS)
+def test_workers_of_every_system_ask_for_cores_and_offer_them(tmp_path: Path, system: str) -> None:
+    dask_jobqueue = importlib.import_module("dask_jobqueue")
+    classes = {name.lower(): name for name in dir(dask_jobqueue) if name.endswith("Cluster")}
+    job_class = getattr(dask_jobqueue, classes[f"{system}cluster"]).job_cls
+    config = BatchConfig(cores=6, memory="12GB", gpus=1, walltime="02:00:00", queue="long", account="vision")
+    script = job_class("tls://127.0.0.1:1", name="w", **batch_options(system, config, tmp_path)).job_script()
+    assert "--resources core=6,gpu=1" in script
+    assert "--nthreads 6" in script
+    # 2 hours less 5 minutes to save, less the stagger
+    assert "--lifetime 6555s --lifetime-stagger 345s" in script
+    if system != "htcondor":
+        assert "long" in script and "vision" in script and "2:00" in script
