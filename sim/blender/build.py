@@ -8,7 +8,6 @@ the same picture. Only another HDRI costs a new map (about 7 ms at 64 px), so th
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 from blenderproc.python.types.LightUtility import Light
 from mathutils import Euler, Matrix, Vector
 
+from sim.blender.environment import Environment
 from sim.blender.objects import MeshStore, Stand, vertices_of
 from sim.blender.room import Room
 from sim.scene import SceneSpec
@@ -27,7 +27,6 @@ from sim.scene import SceneSpec
 if TYPE_CHECKING:
     from sim.meshfile import FileMesh
 
-HDRIS_KEPT = 16
 BMP_HEADER = 54
 
 
@@ -59,8 +58,6 @@ class SceneBuilder:
         importance_map: int,
     ) -> None:
         self._store = MeshStore(load_mesh)
-        self._hdri_path = hdri_path
-        self._hdris: OrderedDict[str, bpy.types.Image] = OrderedDict()
         self._stands: list[Stand] = []
         self._room: Room | None = None
         self.on_new_object: Callable[[bpy.types.Object], None] = lambda _: None
@@ -69,7 +66,7 @@ class SceneBuilder:
         self._sun = Light("SUN", "sun")
         self._sun.blender_obj.data.angle = math.radians(2.0)  # a slightly hazy sun: shadows with soft edges
         self.camera = bpy.context.scene.camera
-        self._environment, self._world_strength = _environment_nodes(importance_map)
+        self._environment = Environment(hdri_path, importance_map=importance_map)
         render = bpy.context.scene.render
         # The quickest way out of Blender: an uncompressed file in memory costs 0.5 ms at 64 px.
         self._file = folder / "image.bmp"
@@ -84,8 +81,7 @@ class SceneBuilder:
         self._show_room(spec, turn)
         self._show_light(spec, turn)
         self._show_camera(spec, turn)
-        self._environment.image = self._hdri(spec.hdri)
-        self._world_strength.default_value = spec.hdri_strength
+        self._environment.show(spec.hdri, spec.hdri_strength)
         # Another noise pattern per image: a network must not find the same grain in every picture.
         bpy.context.scene.cycles.seed = spec.index % 2**31
 
@@ -167,23 +163,6 @@ class SceneBuilder:
             focus.focus_distance = spec.focus_distance_m
             focus.aperture_fstop = spec.aperture_fstop
 
-    def _hdri(self, name: str) -> bpy.types.Image:
-        if name in self._hdris:
-            self._hdris.move_to_end(name)
-            return self._hdris[name]
-        path = self._hdri_path(name)
-        try:
-            image = bpy.data.images.load(str(path))
-        except RuntimeError as error:
-            raise ValueError(f"HDRI {name} cannot be read: {path}") from error
-        if 0 in image.size:
-            raise ValueError(f"HDRI {name} is not an image: {path}")
-        self._hdris[name] = image
-        if len(self._hdris) > HDRIS_KEPT:
-            _, oldest = self._hdris.popitem(last=False)
-            bpy.data.images.remove(oldest)
-        return image
-
 
 def _rotation(angles_deg: Sequence[float]) -> Matrix:
     return Euler([math.radians(angle) for angle in angles_deg], "XYZ").to_matrix().to_4x4()
@@ -192,20 +171,3 @@ def _rotation(angles_deg: Sequence[float]) -> Matrix:
 def _lowest(mesh: bpy.types.Mesh, pose: Matrix) -> float:
     """Height of the lowest vertex in a pose, so that the object can stand on a floor."""
     return float((vertices_of(mesh) @ np.array(pose, np.float32)[2, :3]).min())
-
-
-def _environment_nodes(
-    importance_map: int,
-) -> tuple[bpy.types.ShaderNodeTexEnvironment, bpy.types.NodeSocket]:
-    """Environment texture -> background of the world; returns the texture node and the strength socket."""
-    world = bpy.context.scene.world
-    world.use_nodes = True
-    # An automatic map has the HDRI's size and takes a second per image. It must be set before the first
-    # render: a session with persistent data ignores a later change.
-    world.cycles.sampling_method = "MANUAL"
-    world.cycles.sample_map_resolution = importance_map
-    tree = world.node_tree
-    background = next(node for node in tree.nodes if node.bl_idname == "ShaderNodeBackground")
-    texture = tree.nodes.new("ShaderNodeTexEnvironment")
-    tree.links.new(texture.outputs["Color"], background.inputs["Color"])
-    return texture, background.inputs["Strength"]
