@@ -270,16 +270,16 @@ def _finish(out: Path, trainer: Trainer, header: dict[str, str], summary: dict[s
 
 @contextmanager
 def asked_to_stop(stop: Callable[[], bool] | None) -> Iterator[Callable[[], bool]]:
-    """True from SIGTERM on, or when `stop` says so; the handler is put back at the end.
+    """`stop` where there is one (the caller minds the signals then); else true from SIGTERM on.
 
-    Signals can be handled in the main thread only; elsewhere `stop` alone counts.
+    Signals can be handled in the main thread only. The handler is put back at the end.
     """
-    heard = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
+    if stop is not None or threading.current_thread() is not threading.main_thread():
         yield stop or (lambda: False)
         return
+    heard = threading.Event()
     previous = signal.signal(signal.SIGTERM, lambda number, frame: heard.set())
     try:
-        yield lambda: heard.is_set() or (stop is not None and stop())
+        yield heard.is_set
     finally:
         signal.signal(signal.SIGTERM, previous)

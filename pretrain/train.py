@@ -152,7 +152,8 @@ def pretrain(
         checkpoint_every_s: time between checkpoints; 0: one per step.
         keep_checkpoints: newest checkpoints that stay, also after the end; 0: none stays after the end.
         progress: called with (steps done, steps, note) about once a second.
-        stop: asked after every step; when true, saves and raises like SIGTERM.
+        stop: asked at every step; when true, saves and raises. Without it SIGTERM does that; with it the caller
+            minds the signals.
 
     Raises:
         FileNotFoundError, ValueError: bad data, bad settings, or `out` holds another configuration's run.
