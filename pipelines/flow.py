@@ -248,7 +248,8 @@ class Flow:
         """End the run: stop what still runs; a complete run's record keeps only what this run used."""
         if self._plan.running:
             self.cluster.stop()
-        if complete:
+        # what a partial run asked for before stays registered: the next attempt will want it
+        if complete and not self._plan.nodes:
             self.record.finish()
         self.progress.close()
 

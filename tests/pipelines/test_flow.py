@@ -167,3 +167,12 @@ def test_an_interrupted_run_keeps_what_it_needed_before(tmp_path: Path, inside: 
         flow.submit("inline", trivial.NumberConfig(1))
         raise KeyboardInterrupt
     assert collect(Store(tmp_path / "store")).artifacts == 0
+
+
+def test_a_partial_run_keeps_what_it_needed_before(tmp_path: Path, inside: InProcess, trivial: ModuleType) -> None:
+    with flow_on(tmp_path, inside, trivial) as flow:
+        flow.result(sum_of(flow, trivial, [1, 2]))
+    with flow_on(tmp_path, inside, trivial) as flow:
+        flow.submit("faulty", trivial.FaultConfig("raise"))
+        assert len(flow.drain()) == 1
+    assert collect(Store(tmp_path / "store")).artifacts == 0
