@@ -181,11 +181,11 @@ def beliefs(state: FewShotState) -> tuple[FloatArray, FloatArray, FloatArray]:
         gram = state.covariance[np.ix_(index, index)] + level + JITTER * np.eye(len(index))
         factor = np.linalg.cholesky(gram)
         cross = np.linalg.solve(factor, state.covariance[index] + level)  # (n, C)
-        for g, spread in enumerate(spreads):
-            gap = np.linalg.solve(factor, (rewards - centre) / spread - state.mean[index])
-            means[g] = centre + spread * (state.mean + cross.T @ gap)
-            variances[g] = spread**2 * np.maximum(np.diag(state.covariance) + level - (cross**2).sum(axis=0), 0.0)
-            log_weights[g] -= 0.5 * float(gap @ gap) + len(index) * np.log(spread)
+        residuals = (rewards - centre) / spreads[:, None] - state.mean[index]  # (G, n)
+        gaps = np.linalg.solve(factor, residuals.T)  # (n, G)
+        means = centre + spreads[:, None] * (state.mean + gaps.T @ cross)
+        variances = spreads[:, None] ** 2 * np.maximum(np.diag(state.covariance) + level - (cross**2).sum(axis=0), 0.0)
+        log_weights = log_weights - 0.5 * (gaps**2).sum(axis=0) - len(index) * np.log(spreads)
         means[:, index] = rewards
         variances[:, index] = 0.0
     weights = np.exp(log_weights - log_weights.max())
