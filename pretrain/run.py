@@ -221,7 +221,10 @@ def _source(config: PretrainConfig, shards: ShardSet, knobs: Knobs) -> ImageSour
 
 
 def _claim(out: Path, identity: dict[str, Any]) -> None:
+    """Checks that `out` is this run's, marks it as such, and clears half-written files of a process that was killed."""
     check_same_run(out / CONFIG_NAME, identity)
+    for left in out.rglob(".*.tmp"):
+        left.unlink()
     if not (out / CONFIG_NAME).is_file():
         write_json(out / CONFIG_NAME, identity)
 

@@ -152,7 +152,9 @@ def test_a_kill_costs_the_steps_since_the_last_checkpoint_only(make_set: MakeSet
     with pytest.raises(KeyboardInterrupt):
         run(TINY, data, tmp_path / "killed", stop=die, checkpoint_every_s=0.0)
     assert checkpoints(tmp_path / "killed" / "checkpoints")[-1].name == "step-00000005.pt"
+    (tmp_path / "killed" / "checkpoints" / ".step-00000006.pt.1.tmp").write_bytes(b"half")
     run(TINY, data, tmp_path / "killed")
+    assert not list(tmp_path.rglob("*.tmp"))
     assert (tmp_path / "whole" / "backbone.safetensors").read_bytes() == (
         tmp_path / "killed" / "backbone.safetensors"
     ).read_bytes()
@@ -167,6 +169,21 @@ def test_workers_and_memory_change_the_speed_only(make_set: MakeSet, tmp_path: P
     assert summary["images_from"] == ("shards" if "cache_mb" in knobs else "memory")
     one, other = (load_file(tmp_path / name / "backbone.safetensors") for name in ("one", "other"))
     assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_tensorboard_shows_what_the_log_holds(make_set: MakeSet, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    data = make_set()
+    with pytest.raises(SavedAndStoppedError):
+        run(TINY, data, tmp_path / "out", stop=after(4), tensorboard=True)
+    run(TINY, data, tmp_path / "out", tensorboard=True)
+    events = EventAccumulator(str(tmp_path / "out" / "tensorboard"))
+    events.Reload()
+    shown = {event.step: event.value for event in events.Scalars("loss")}
+    logged = {line["step"]: line["loss"] for line in read_metrics(tmp_path / "out") if line["kind"] == "step"}
+    assert len(logged) == 9
+    assert shown == pytest.approx(logged)
 
 
 def test_a_finished_run_is_returned_at_once(make_set: MakeSet, tmp_path: Path) -> None:
