@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sim.datacard import data_card
-from sim.devices import cpu_count, gpu_count
 from sim.files import to_json, write_atomically
-from sim.render import Renderer
+from sim.shardrun import RendererFactory, ShardRun
 from sim.shards import (
     FORMAT_VERSION,
     Progress,
@@ -27,16 +23,12 @@ from sim.shards import (
     catalog_of,
     open_renderer,
     read_record,
-    render_shard,
     require_same,
     shard_name,
 )
 from sim.wire import Device
 
 INDEX = "index.json"
-
-RendererFactory = Callable[..., AbstractContextManager[Renderer]]
-"""Called like `sim.shards.open_renderer`: (config, device=, threads=, gpu=)."""
 
 
 def shard_plan(config: RenderConfig, num_images: int) -> list[tuple[int, int]]:
@@ -82,9 +74,8 @@ def render_dataset(
     refuse_foreign_data(config, out, num_images)
     if (out / INDEX).exists() and not _holds(out, plan):
         (out / INDEX).unlink()  # the set grows, or failed scenes are tried again: it is not complete meanwhile
-    workers = min(_worker_count(workers, device), last - first)
     begun = time.monotonic()
-    run = _Run(config, out, plan[first:last], workers, device, progress, factory)
+    run = ShardRun(config, out, plan[first:last], workers, device, progress, factory)
     run.finish()
     seconds = time.monotonic() - begun
     records = [read_record(out, shard_name(number)) for number in range(len(plan))]
@@ -102,84 +93,6 @@ def render_dataset(
         "failed": [failure for record in present for failure in record["failed"]],
         "complete": complete,
     }
-
-
-class _Run:
-    """The shards of one call, shared among worker threads with one Blender process each."""
-
-    def __init__(
-        self,
-        config: RenderConfig,
-        out: Path,
-        plan: Sequence[tuple[int, int]],
-        workers: int,
-        device: Device,
-        progress: Progress | None,
-        factory: RendererFactory,
-    ) -> None:
-        self._factory = factory
-        self._config, self._out, self._workers, self._device = config, out, workers, device
-        self._progress = progress
-        self._todo = list(reversed(plan))
-        self._total = sum(count for _, count in plan)
-        self._done: dict[int, int] = {}
-        self._stop = threading.Event()
-        self._lock = threading.Lock()
-        self.rendered = 0
-
-    def finish(self) -> None:
-        """Render everything; the first error of any worker stops all of them and is raised."""
-        with ThreadPoolExecutor(self._workers, thread_name_prefix="render") as pool:
-            futures = [pool.submit(self._work, number) for number in range(self._workers)]
-            try:
-                wait(futures, return_when=FIRST_EXCEPTION)
-            finally:  # also for an exception that a signal handler raised in this thread
-                self._stop.set()
-        for future in futures:
-            future.result()
-
-    def _work(self, number: int) -> None:
-        threads = max(1, cpu_count() // self._workers)
-        gpus = 0 if self._device == "cpu" else gpu_count()
-        gpu = number % gpus if gpus > 1 else None
-        try:
-            with self._factory(self._config, device=self._device, threads=threads, gpu=gpu) as renderer:
-                while (shard := self._next()) is not None:
-                    start, count = shard
-                    seen = 0
-
-                    def note(done: int, total: int, what: str, start: int = start) -> None:
-                        nonlocal seen
-                        seen += 1
-                        self._report(start, done, what)
-                        if self._stop.is_set():
-                            raise _Stopped
-
-                    record = render_shard(
-                        self._config, out=self._out, start=start, count=count, renderer=renderer, progress=note
-                    )
-                    with self._lock:
-                        self.rendered += seen
-                    self._report(start, count, record["name"])
-        except _Stopped:
-            return
-        except BaseException:
-            self._stop.set()
-            raise
-
-    def _next(self) -> tuple[int, int] | None:
-        with self._lock:
-            return self._todo.pop() if self._todo and not self._stop.is_set() else None
-
-    def _report(self, start: int, done: int, note: str) -> None:
-        with self._lock:
-            self._done[start] = done
-            if self._progress is not None:
-                self._progress(sum(self._done.values()), self._total, note)
-
-
-class _Stopped(Exception):
-    """Another worker failed, or the main thread was interrupted."""
 
 
 def assemble_dataset(config: RenderConfig, shard_dirs: Sequence[Path], *, out: Path, num_images: int) -> dict[str, Any]:
@@ -271,14 +184,6 @@ def _holds(out: Path, plan: Sequence[tuple[int, int]]) -> bool:
         record is not None and record["count"] == count and not record["failed"]
         for record, (_, count) in zip(records, plan, strict=True)
     )
-
-
-def _worker_count(workers: int | None, device: Device) -> int:
-    if workers is not None and workers < 1:
-        raise ValueError(f"workers is {workers}; allowed: 1 and up")
-    if workers is not None:
-        return workers
-    return cpu_count() if device == "cpu" else max(1, gpu_count())
 
 
 def _link(source: Path, target: Path) -> None:
