@@ -46,13 +46,13 @@ def run(store: Path) -> None:
         handles = []
         for params in (SimParams(), SimParams(object_rotation="random", materials="random")):
             render = RenderConfig(
-                params=params, catalog=CatalogConfig(num_classes=4), size=32, samples=2, images_per_shard=16
+                params=params, catalog=CatalogConfig(num_classes=4), size=32, samples=2, images_per_shard=8
             )
-            config = DatasetConfig(render, num_images=32)
+            config = DatasetConfig(render, num_images=16)
             shards = [flow.submit("render_shard", shard) for shard in config.shards()]
             data = flow.submit("dataset", config, {"shards": shards})
             training = PretrainConfig(
-                arch="resnet18", size=32, epochs=4, warmup_epochs=1, batch_size=16, micro_batch=16, precision="fp32"
+                arch="resnet18", size=32, epochs=4, warmup_epochs=1, batch_size=8, micro_batch=8, precision="fp32"
             )
             knobs = {"checkpoint_every_s": 1.0}
             handles.append(flow.submit("pretrain", training, {"data": data}, knobs=knobs))

@@ -136,7 +136,7 @@ def run_job(job: Job, emit: Emit, session: Session, stop: StopRequest | None = N
     error = None
     try:
         function = resolve(job.function)
-        config = from_json(_config_type(function), job.config, job.stage)
+        config = from_json(config_type(function), job.config, job.stage)
         inputs = {name: _input(job, name) for name in job.inputs}
         knobs = _accepted(function, job, emit, session, stop)
         stop.polled = knobs.get("stop") is stop
@@ -193,7 +193,7 @@ def resolve(function: str) -> Callable[..., Any]:
 
 
 @functools.cache
-def _config_type(function: Callable[..., Any]) -> Any:
+def config_type(function: Callable[..., Any]) -> Any:
     """Type of the first parameter; the others' may exist for type checkers only."""
     first = next(iter(inspect.signature(function).parameters.values()))
     if first.annotation is inspect.Parameter.empty:
