@@ -89,9 +89,7 @@ class DaskCluster:
     @property
     def dashboard(self) -> str | None:
         """The page's address; None without bokeh, which Dask needs for it."""
-        if importlib.util.find_spec("bokeh") is None:
-            return None
-        return str(self._client.dashboard_link)
+        return str(self._client.dashboard_link) if _has_bokeh() else None
 
     @property
     def cores(self) -> int:
@@ -222,6 +220,8 @@ def open_cluster(
             names = ", ".join(["local", *BATCH_SYSTEMS, "tcp://HOST:PORT", "tls://HOST:PORT"])
             raise ValueError(f"cluster {spec!r}; allowed: {names}")
         if report is not None:
+            if not _has_bokeh():
+                raise ValueError("a performance report needs bokeh: pip install bokeh")
             stack.enter_context(_performance_report(client, report))
         cluster = DaskCluster(client, planned)
         try:
@@ -343,6 +343,11 @@ def _existing(address: str, tls: TlsFiles | None) -> Iterator[Any]:
 def _client(address: Any, timeout: str, security: Any = None) -> Any:
     keywords = {} if security is None else {"security": security}
     return cast("Any", Client)(address, timeout=timeout, set_as_default=False, **keywords)
+
+
+def _has_bokeh() -> bool:
+    """Dask draws its pages with it, and is complete without."""
+    return importlib.util.find_spec("bokeh") is not None
 
 
 @contextmanager
