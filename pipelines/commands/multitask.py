@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pipelines.bar import progress_bar
 from pipelines.doctor import require_device
@@ -41,7 +41,7 @@ def multitask(
     from transfer.dense.stage import train_multitask
 
     require_device(device)
-    given = {"architectures": architectures, "balancers": balancers, "seeds": seeds}
+    given: dict[str, Any] = {"architectures": architectures, "balancers": balancers, "seeds": seeds}
     config = dataclasses.replace(PRESETS[preset], **{name: value for name, value in given.items() if value is not None})
     with progress_bar("multitask", "steps") as progress:
         train_multitask(config, data, out=out, device=device, threads=threads, progress=progress)
