@@ -29,7 +29,8 @@ def data_card(index: Mapping[str, Any], catalog: AssetCatalog) -> str:
     size, suffix = config["size"], config["format"]
     return f"""# Rendered data set
 
-{index["num_images"]} images of {size} x {size} pixels in {len(counts)} classes ({min(counts)} to {max(counts)} per class),
+{index["num_images"]} images of {size} x {size} pixels in {len(counts)} classes
+({min(counts)} to {max(counts)} per class),
 {len(index["shards"])} shards. Rendered with Cycles ({index["renderer"]}, {config["samples"]} samples, denoiser
 {config["denoiser"]}), seed {config["seed"]}, models: {config["models"]}.
 {failed}
