@@ -1,7 +1,7 @@
 """Every way to choose settings, on generated reward tables: the numbers of docs/results.md.
 
-    python -m benchmarks.controller                      # 20 tables, all methods; minutes on 2 idle cores
-    python -m benchmarks.controller --preset-seeds 3     # with the original's hyper-parameters as well, 35 s each
+    python -P benchmarks/controller.py                   # 20 tables, all methods; minutes on 2 idle cores
+    python -P benchmarks/controller.py --preset-seeds 3  # with the original's hyper-parameters as well, 35 s each
 
 The tables: 20 tasks x 256 settings, 12 seen; of the reward's variance 40 % shared main effects, 25 % task-dependent
 main effects that the embedding shows, 15 % that it does not, 15 % pairwise (half of it shared), 5 % noise. Shares are
@@ -11,11 +11,14 @@ parts of the oracle's gain over random, mean and 95 % interval over tables; diff
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import dataclasses
 import json
+import multiprocessing
 import resource
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -55,6 +58,43 @@ def variant(table: RewardTable, config: ReinforceConfig) -> dict[str, float]:
     }
 
 
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """One table."""
+
+    shares: dict[str, dict[str, float]]
+    """By vectors (true, shuffled) and "method split"."""
+    variants: dict[str, dict[str, float]]
+    prior_seconds: float
+    memory_mb: float
+
+
+def measure(seed: int, own_pairs: float, latent: int, names: Sequence[str], preset: bool) -> Measured:
+    table = generated(seed, own_pairs, latent)
+    seen, unseen = table.tasks[:SEEN], table.tasks[SEEN:]
+    shares: dict[str, dict[str, float]] = {"true": {}, "shuffled": {}}
+    for kind, one in (("true", table), ("shuffled", shuffled(table, seed))):
+        # The searches ask no vector; reinforce is run once, below, together with its variants.
+        skipped = ("reinforce",) if kind == "true" else ("reinforce", "tpe", "random_search")
+        result = replay(one, seen, unseen, seeds=[seed], names=[n for n in names if not n.startswith(skipped)])
+        for name, values in result["methods"].items():
+            shares[kind] |= {f"{name} {split}": values[split]["share"] for split in ("seen", "unseen")}
+    configs = {
+        "reinforce": ReinforceConfig(seed=seed),
+        "reinforce, cross-task credit": ReinforceConfig(seed=seed, compat_cross_task_credit=True),
+    }
+    if preset:
+        configs["original"] = task2sim_preset(seed=seed)
+        configs["original, cross-task credit"] = task2sim_preset(seed=seed, compat_cross_task_credit=True)
+    variants = {name: variant(table, config) for name, config in configs.items()}
+    shares["true"] |= {f"reinforce {split}": variants["reinforce"][split] for split in ("seen", "unseen")}
+    begun = time.perf_counter()
+    rows = table.of(seen)
+    fewshot.fit_prior(rows.rewards, rows.actions, rows.vectors, table.space.sizes)
+    took = time.perf_counter() - begun
+    return Measured(shares, variants, took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
 def over(values: Sequence[float]) -> str:
     low, high = interval(np.array(values))
     return f"{100 * np.mean(values):6.2f} ({100 * low:.2f} to {100 * high:.2f})"
@@ -67,6 +107,7 @@ def main() -> None:
     parser.add_argument("--own-pairs", type=float, default=0.5, help="part of the pairwise share that is a task's own")
     parser.add_argument("--latent", type=int, default=4, help="dimensions that the embedding shows")
     parser.add_argument("--without", default="", help="methods to leave out, comma-separated (tpe is the slowest)")
+    parser.add_argument("--workers", type=int, default=1, help="processes; times are per table in any case")
     options = parser.parse_args()
     left_out = tuple(name for name in options.without.split(",") if name)
     names = [name for name in METHODS if not name.startswith(left_out)] if left_out else list(METHODS)
@@ -74,36 +115,24 @@ def main() -> None:
     shares: dict[str, dict[str, list[float]]] = {"true": {}, "shuffled": {}}
     variants: dict[str, list[dict[str, float]]] = {}
     seconds: dict[str, list[float]] = {"reinforce": [], "few_shot prior": []}
-    for seed in range(options.seeds):
-        table = generated(seed, options.own_pairs, options.latent)
-        seen, unseen = table.tasks[:SEEN], table.tasks[SEEN:]
-        for kind, one in (("true", table), ("shuffled", shuffled(table, seed))):
-            # The searches ask no vector; reinforce is run once, below, together with its variants.
-            skipped = ("reinforce",) if kind == "true" else ("reinforce", "tpe", "random_search")
-            wanted = [name for name in names if not name.startswith(skipped)]
-            result = replay(one, seen, unseen, seeds=[seed], names=wanted)
-            for name, values in result["methods"].items():
-                for split in ("seen", "unseen"):
-                    shares[kind].setdefault(f"{name} {split}", []).append(values[split]["share"])
-        runs: dict[str, Callable[[], ReinforceConfig]] = {
-            "reinforce": lambda seed=seed: ReinforceConfig(seed=seed),
-            "reinforce, cross-task credit": lambda seed=seed: ReinforceConfig(seed=seed, compat_cross_task_credit=True),
-        }
-        if seed < options.preset_seeds:
-            runs["original"] = lambda seed=seed: task2sim_preset(seed=seed)
-            runs["original, cross-task credit"] = lambda seed=seed: task2sim_preset(
-                seed=seed, compat_cross_task_credit=True
-            )
-        for name, config in runs.items():
-            variants.setdefault(name, []).append(variant(table, config()))
-        for split in ("seen", "unseen"):
-            shares["true"].setdefault(f"reinforce {split}", []).append(variants["reinforce"][-1][split])
-        begun = time.perf_counter()
-        rows = table.of(seen)
-        fewshot.fit_prior(rows.rewards, rows.actions, rows.vectors, table.space.sizes)
-        seconds["few_shot prior"].append(time.perf_counter() - begun)
-        print(f"table {seed + 1} of {options.seeds}", flush=True)
-    seconds["reinforce"] = [run["seconds"] for run in variants["reinforce"]]
+    memory = 0.0
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(options.workers, mp_context=spawn) as pool:
+        jobs = [
+            pool.submit(measure, seed, options.own_pairs, options.latent, names, seed < options.preset_seeds)
+            for seed in range(options.seeds)
+        ]
+        for number, job in enumerate(jobs, start=1):
+            one = job.result()
+            for kind, values in one.shares.items():
+                for name, value in values.items():
+                    shares[kind].setdefault(name, []).append(value)
+            for name, run in one.variants.items():
+                variants.setdefault(name, []).append(run)
+            seconds["reinforce"].append(one.variants["reinforce"]["seconds"])
+            seconds["few_shot prior"].append(one.prior_seconds)
+            memory = max(memory, one.memory_mb)
+            print(f"table {number} of {options.seeds}", file=sys.stderr, flush=True)
 
     print(f"\nshare of the oracle's gain over random, percent, {options.seeds} tables")
     print(f"{'method':18}{'seen':>26}{'unseen':>26}{'unseen, shuffled vectors':>28}")
@@ -142,7 +171,6 @@ def main() -> None:
             reached.append((label, interval(difference)[1] >= 0, over(difference.tolist())))
     slowest = max(max(values) for values in seconds.values())
     reached.append(("training on one table, under 60 s", slowest < 60, f"{slowest:.1f} s"))
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     reached.append(("peak memory, under 500 MB", memory < 500, f"{memory:.0f} MB"))
     print()
     for label, good, text in reached:

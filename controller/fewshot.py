@@ -234,17 +234,17 @@ def tell(state: FewShotState, trials: Sequence[Trial], rewards: Sequence[float])
     Raises:
         ValueError: another task, a setting that is no candidate, a reward that is not finite.
     """
-    position = {tuple(int(level) for level in row): column for column, row in enumerate(state.candidates)}
     known = dict(zip(state.columns, state.rewards, strict=True))
     for trial, reward in zip(trials, rewards, strict=True):
         if trial.task != state.task:
             raise ValueError(f"unknown task {trial.task!r}; this controller is for {state.task}")
         check_action(state.space, trial.action)
-        if trial.action not in position:
+        found = np.flatnonzero((state.candidates == np.array(trial.action)).all(axis=1))
+        if not len(found):
             raise ValueError(f"setting {state.space.to_levels(trial.action)} is not among the candidates")
         if not np.isfinite(reward):
             raise ValueError(f"reward of {trial.task} at {trial.action} is {reward}; it must be finite")
-        known[position[trial.action]] = float(reward)
+        known[int(found[0])] = float(reward)
     return dataclasses.replace(state, columns=tuple(known), rewards=tuple(known.values()))
 
 
