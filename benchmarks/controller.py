@@ -28,6 +28,7 @@ from controller.reinforce import ReinforceConfig, task2sim_preset
 from controller.replay import METHODS, interval, play, replay, summary
 from controller.rewards import RewardTable
 from controller.synthetic import Shares, make_table
+from controller.trials import FloatArray
 
 SEEN = 12
 
@@ -149,11 +150,11 @@ def main() -> None:
             f"{len(results)} tables"
         )
 
-    def gap(kind: str, one: str, other: str) -> np.ndarray:
-        return np.array(shares[kind][f"{one} unseen"]) - np.array(shares["true"][f"{other} unseen"])
+    def gap(kind: str, one: str, other: str) -> FloatArray:
+        return np.subtract(shares[kind][f"{one} unseen"], shares["true"][f"{other} unseen"], dtype=np.float64)
 
     reached: list[tuple[str, bool, str]] = []
-    value = np.mean([run["seen"] for run in variants["reinforce"]])
+    value = float(np.mean([run["seen"] for run in variants["reinforce"]]))
     reached.append(("reinforce on seen tasks, at least 98", bool(value >= 0.98), f"{100 * value:.2f}"))
     wrong = np.mean([run["seen"] for run in variants["reinforce, cross-task credit"]])
     reached.append(("... with cross-task credit, at least 5 less", bool(wrong < value - 0.05), f"{100 * wrong:.2f}"))
@@ -162,7 +163,7 @@ def main() -> None:
             difference = gap("true", "few_shot_8", f"random_search_{count}")
             low = interval(difference)[0]
             reached.append((f"few_shot_8 minus random_search_{count}, above 0", low > 0, over(difference.tolist())))
-    value = np.mean(shares["true"]["few_shot_32 unseen"])
+    value = float(np.mean(shares["true"]["few_shot_32 unseen"]))
     reached.append(("few_shot_32 on unseen tasks, at least 99", bool(value >= 0.99), f"{100 * value:.2f}"))
     for kind in ("true", "shuffled"):
         for count in (0, 8, 32):
