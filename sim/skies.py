@@ -20,10 +20,11 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 
-PLAIN = "plain"
+# With a colon, so that no environment map of a user's folder has the same name.
+PLAIN = "computed:plain"
 SKY_ELEVATIONS_DEG = (4.0, 10.0, 18.0, 27.0, 37.0, 48.0, 60.0, 75.0)
 """Height of the sun over the horizon in the eight skies."""
-SKIES = tuple(f"sky_{number}" for number in range(len(SKY_ELEVATIONS_DEG)))
+SKIES = tuple(f"computed:sky_{number}" for number in range(len(SKY_ELEVATIONS_DEG)))
 MADE = (PLAIN, *SKIES)
 VERSION = 1
 """Part of the file's name: to be raised when the pixels change."""
@@ -43,7 +44,7 @@ def environment_file(name: str) -> Path:
     if name not in MADE:
         raise ValueError(f"no computed environment {name!r}; allowed: {', '.join(MADE)}")
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    place = Path(base) / "simpath" / "environments" / f"{name}-{VERSION}.hdr"
+    place = Path(base) / "simpath" / "environments" / f"{name.partition(':')[2]}-{VERSION}.hdr"
     if not place.exists():
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=place.parent, delete=False) as file:

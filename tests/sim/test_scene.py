@@ -14,7 +14,7 @@ from sim.assets import AssetCatalog, CatalogConfig, load_catalog
 from sim.geometry import rotation
 from sim.params import TASK2SIM_SPACE, SimParams, SimRanges, all_on
 from sim.scene import CAMERA_POSITION_M, SUN_STRENGTH, SceneSpec, sample_scene
-from sim.skies import SKIES
+from sim.skies import PLAIN, SKIES
 
 RANGES = SimRanges()
 ALL_ON = SimParams(**TASK2SIM_SPACE.to_levels(all_on()))  # type: ignore[arg-type]
@@ -189,7 +189,7 @@ def test_materials_per_model_stay_with_the_model(catalog: AssetCatalog) -> None:
 
 def test_plain_backgrounds_are_one_grey_and_skies_are_seen_from_everywhere(catalog: AssetCatalog) -> None:
     plain = draw(catalog, SimParams(background="plain"), 100)
-    assert {(spec.hdri, spec.hdri_rotation_deg) for spec in plain} == {("plain", (0.0, 0.0, 0.0))}
+    assert {(spec.hdri, spec.hdri_rotation_deg) for spec in plain} == {(PLAIN, (0.0, 0.0, 0.0))}
     skies = draw(catalog, SimParams(background="sky"), 400)
     assert {spec.hdri for spec in skies} == set(SKIES)
     assert len({spec.hdri_rotation_deg for spec in skies}) == 400

@@ -56,12 +56,13 @@ def test_black_stays_black() -> None:
 
 
 def test_a_file_is_written_once(tmp_path: Path) -> None:
-    first = environment_file("sky_3")
+    first = environment_file("computed:sky_3")
     written = first.stat().st_mtime_ns
-    assert environment_file("sky_3") == first and first.stat().st_mtime_ns == written
-    assert [path.name for path in first.parent.iterdir()] == [first.name]
+    assert environment_file("computed:sky_3") == first and first.stat().st_mtime_ns == written
+    assert [path.name for path in first.parent.iterdir()] == [first.name] == ["sky_3-1.hdr"]
 
 
 def test_an_unknown_environment_is_refused() -> None:
-    with pytest.raises(ValueError, match="no computed environment 'sea'"):
-        environment_file("sea")
+    for name in ("sea", "plain"):  # "plain" may well be the name of somebody's own environment map
+        with pytest.raises(ValueError, match=f"no computed environment '{name}'"):
+            environment_file(name)
