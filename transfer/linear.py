@@ -3,6 +3,7 @@ regularisations."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -100,11 +101,12 @@ class LogisticRegression:
         self.inputs = centred @ self.axes  # (N, R)
         self.variance = (values[keep] / count).float()  # (R,)
         self.labels = labels
+        self.guessing = math.log(num_classes)  # objective of all-zero weights
         self.history = history
         self.solution = torch.zeros(self.axes.shape[1] + 1, num_classes)  # last row: bias
         self.scores = torch.zeros(count, num_classes)  # logits of the solution, kept in step with it
 
-    def solve(self, l2: float, *, tolerance: float = 1e-4, max_iterations: int = 100) -> Fit:
+    def solve(self, l2: float, *, tolerance: float = 1e-5, max_iterations: int = 100) -> Fit:
         """L-BFGS until the estimated relative excess of the objective, g' H0 g / (2 f), is below the
         tolerance."""
         import torch
@@ -120,7 +122,8 @@ class LogisticRegression:
             # Softmax's mean curvature p(1 - p) falls as the model grows confident; it scales the data term of H0.
             curvature = float((probabilities * (1 - probabilities)).mean()) + 1e-8
             inverse = torch.cat([1 / (self.variance * curvature + ridge), torch.tensor([1 / curvature])])[:, None]
-            if float((gradient * gradient * inverse).sum()) < 2 * tolerance * max(objective, 1e-4):
+            scale = max(min(objective, self.guessing - objective), 1e-5)
+            if float((gradient * gradient * inverse).sum()) < 2 * tolerance * scale:
                 converged = True
                 break
             direction = -_two_loop(gradient, steps, changes, inverse)
