@@ -87,8 +87,8 @@ def linear_probe(count: int, dims: int, classes: int, oracle_every: int) -> list
     cold = sum(seconds(lambda l2=l2: oracle(l2)) for l2 in chosen) * len(values) / len(chosen)  # type: ignore[misc]
     note = "" if oracle_every == 1 else f" (extrapolated from {len(chosen)} values)"
     lines = [
-        f"linear probe, {count} x {dims}, {classes} classes, 45 values: ours {mine:.1f} CPU s, scikit-learn {cold:.1f} "
-        f"CPU s{note}: {cold / mine:.1f}x faster (target 5)"
+        f"linear probe, {count} x {dims}, {classes} classes, 45 values: ours {mine:.1f} CPU s, "
+        f"scikit-learn {cold:.1f} CPU s{note}: {cold / mine:.1f}x faster (target 5)",
     ]
     if oracle_every == 1:
         kept = SklearnRegression(max_iter=1000, warm_start=True)
@@ -113,7 +113,8 @@ def many_classes(count: int, dims: int, classes: int) -> list[str]:
     spent = seconds(lambda: LogisticRegression(x, y, classes).solve(10.0, max_iterations=5))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return [
-        f"linear probe, {count} x {dims}, {classes} classes, 5 iterations: {spent:.1f} CPU s, peak {peak:.1f} GB so far (target 8)"
+        f"linear probe, {count} x {dims}, {classes} classes, 5 iterations: {spent:.1f} CPU s, "
+        f"peak {peak:.1f} GB so far (target 8)"
     ]
 
 
