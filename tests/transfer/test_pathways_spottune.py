@@ -278,6 +278,8 @@ def test_configs_refuse_nonsense() -> None:
         SpotTuneConfig(tau=0.0)
     with pytest.raises(ValueError, match="global_k is -1"):
         SpotTuneConfig(global_k=-1)
+    with pytest.raises(ValueError, match="global_k is 4; the network has 3 blocks"):
+        spottune(SpotTuneConfig(global_k=4))
 
 
 def test_a_backbone_of_torchvision_gets_sixteen_choices_in_resnet50() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from transfer.data import ArraySource, Task, image_set
 from transfer.pathways.baselines import FineTuning, last_blocks, random_blocks
@@ -25,7 +26,7 @@ from transfer.pathways.config import (
     StandardConfig,
     method_name,
 )
-from transfer.pathways.learning import Schedule, fit, predict_all
+from transfer.pathways.learning import Diverged, Schedule, fit, predict_all
 from transfer.pathways.pixels import load_pixels
 from transfer.pathways.resnet import build_gated_resnet
 from transfer.pathways.stage import train_pathway
@@ -237,8 +238,55 @@ def test_divergence_is_an_error() -> None:
     pixels = load_pixels(toy_task().train, size=16)
     network = build_gated_resnet("cifar_resnet8", num_classes=3, seed=0)
     learner = FineTuning(network, StandardConfig(), learning_rate=1e30)
-    with pytest.raises(FloatingPointError, match="training diverged"):
+    with pytest.raises(Diverged, match="training diverged"):
         fit(learner, pixels, Schedule(epochs=2, batch_size=16), seed=0)
+
+
+def test_a_candidate_that_diverges_is_not_chosen(tmp_path: Path) -> None:
+    config = small(StandardConfig, learning_rates=(1e30, 0.05))
+    summary = train_pathway(config, BACKBONE, toy_task(), out=tmp_path)
+    assert summary["chosen"] == {"learning_rate": 0.05} and summary["selection"][0]["accuracy"] is None
+
+
+def test_phases_that_are_through_are_not_repeated(tmp_path: Path) -> None:
+    pixels = load_pixels(toy_task().train, size=16)
+    steps: list[str] = []
+    for _ in range(2):
+        network = build_gated_resnet("cifar_resnet8", num_classes=3, seed=0)
+        learner = FineTuning(network, StandardConfig(), learning_rate=0.05)
+        fit(learner, pixels, Schedule(epochs=1, batch_size=16), seed=0, checkpoint=tmp_path / "c", tick=steps.append)
+    assert len(steps) == 3
+
+
+def test_a_decathlon_domain_runs_through_the_same_stage(tmp_path: Path) -> None:
+    folder = tmp_path / "decathlon" / "annotations"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 12), ("val", 6), ("test", 6)):
+        rows = []
+        for number in range(count):
+            array = rng.integers(0, 255, (20, 20, 3), dtype=np.uint8)
+            Image.fromarray(array).save(tmp_path / "decathlon" / f"{split}{number}.png")
+            rows.append({"id": number, "file_name": f"{split}{number}.png"})
+        content = {
+            "images": rows,
+            "annotations": [{"image_id": number, "category_id": 1 + number % 2} for number in range(count)],
+            "categories": [{"id": 1, "name": "no person"}, {"id": 2, "name": "person"}],
+        }
+        (folder / f"daimlerpedcls_{split}.json").write_text(json.dumps(content), encoding="utf-8")
+    config = small(FeatureExtractorConfig, channel_mean=(0.5, 0.5, 0.5), channel_std=(0.25, 0.25, 0.25))
+    summary = train_pathway(config, BACKBONE, "decathlon:daimlerpedcls", out=tmp_path / "out", root=tmp_path)
+    assert (summary["n_train"], summary["n_validation"], summary["n_test"]) == (18, 6, 6)
+
+
+@pytest.mark.realdata
+def test_a_real_folder_is_a_task(tmp_path: Path) -> None:
+    folder = Path(__file__).parents[3] / "shared" / "data" / "downstream" / "pneumoniamnist"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+    config = small(SpotTuneConfig, epochs=1, batch_size=64, seeds=(0,), size=24)
+    summary = train_pathway(config, BACKBONE, folder, out=tmp_path)
+    assert summary["n_test"] == 300 and summary["score"] > 40
 
 
 def test_views_are_reproducible_and_what_does_not_fit_into_memory_is_decoded_on_the_way() -> None:

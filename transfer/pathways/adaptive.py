@@ -19,7 +19,7 @@ from transfer.pathways.config import (
     StochasticConfig,
 )
 from transfer.pathways.cost import count_parameters, module_flops, network_cost
-from transfer.pathways.learning import Learner, Predictions
+from transfer.pathways.learning import Diverged, Learner, Predictions
 from transfer.pathways.methods import Candidate, FeatureExtractor, Method, Report, Setting, Standard
 from transfer.pathways.pixels import Pixels
 from transfer.pathways.resnet import GatedResNet
@@ -91,11 +91,14 @@ class BlockDropping(Method):
         return [{"learning_rate": self.learning_rate, "penalty": penalty} for penalty in self.config.penalties]
 
     def prepare(self, train: Pixels, val: Pixels) -> None:
-        """Learning rate of the full network, by its validation accuracy; that accuracy is what dropping may not spoil.
-        """
+        """Learning rate of the full network, by its validation accuracy, which is what dropping may not spoil."""
         found = {}
         for rate in self.config.learning_rates:
-            learner = self._train_full(rate, train, seed=self.config.seeds[0])
+            try:
+                learner = self._train_full(rate, train, seed=self.config.seeds[0])
+            except Diverged:
+                found[rate] = -1.0
+                continue
             found[rate] = self.setting.predict(learner, val, seed=0).accuracy
         self.learning_rate = max(found, key=lambda rate: found[rate])
         self.full_accuracy = found[self.learning_rate]

@@ -51,7 +51,9 @@ class PathwayConfig:
         if self.size < 8:
             raise ValueError(f"size is {self.size}; allowed: at least 8 pixels")
         if self.precision == "bf16" and self.size <= 16:
-            raise ValueError(f"size is {self.size}; allowed with bf16: above 16 (maps of one pixel have wrong gradients)")
+            raise ValueError(
+                f"size is {self.size}; allowed with bf16: above 16 (maps of one pixel have wrong gradients)"
+            )
         if self.resize is not None and self.resize < self.size:
             raise ValueError(f"resize is {self.resize}; allowed: at least size ({self.size})")
         if (self.channel_mean is None) != (self.channel_std is None):

@@ -24,6 +24,10 @@ Tick = Callable[[str], None]
 """Called once per training step with a note."""
 
 
+class Diverged(RuntimeError):
+    """Training ended in weights that are not finite."""
+
+
 class Learner(nn.Module):
     """A network with a loss; subclasses say what is trained and how an image is classified."""
 
@@ -101,9 +105,12 @@ def fit(
     more than the images help; every image has its turn in other epochs).
 
     Args:
-        checkpoint: file to continue from and to save to about every `checkpoint_every_s` seconds; the caller removes
-            it.
+        checkpoint: file to continue from and to save to about every `checkpoint_every_s` seconds and at the end; the
+            caller removes it.
         tick: called after every step.
+
+    Raises:
+        Diverged: weights are no longer finite.
     """
     optimizers = learner.optimizers()
     initial = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
@@ -135,7 +142,9 @@ def fit(
             _save(learner, optimizers, checkpoint, epoch + 1)
             saved = time.monotonic()
     if not all(torch.isfinite(parameter).all() for parameter in learner.parameters()):
-        raise FloatingPointError("training diverged: weights are not finite; use a smaller learning rate")
+        raise Diverged("training diverged: weights are not finite; use a smaller learning rate")
+    if checkpoint is not None and first < schedule.epochs:
+        _save(learner, optimizers, checkpoint, schedule.epochs)
 
 
 def _save(learner: Learner, optimizers: Sequence[torch.optim.Optimizer], path: Path, epoch: int) -> None:

@@ -20,7 +20,7 @@ from torch import nn
 from transfer.pathways.baselines import FineTuning
 from transfer.pathways.config import LesionConfig
 from transfer.pathways.executors import SkipUnit, StaticPlan
-from transfer.pathways.learning import Schedule, fit
+from transfer.pathways.learning import Diverged, Schedule, fit
 from transfer.pathways.pixels import Pixels, load_pixels
 from transfer.pathways.resnet import Block, GatedResNet, build_gated_resnet
 from transfer.splits import validation_mask
@@ -181,7 +181,7 @@ def lesion_stage(
         for rate in config.learning_rates:
             try:
                 network = trained(plain, rate, parts[0], config.seeds[0])
-            except FloatingPointError:
+            except Diverged:
                 validation[rate] = 0.0  # a plain net may diverge where a ResNet does not
                 continue
             validation[rate] = accuracy(without_blocks(network, []), network.head, parts[1], device=device)

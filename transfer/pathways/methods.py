@@ -127,8 +127,7 @@ class Method:
 
 
 class FeatureExtractor(Method):
-    """Logistic regression (L-BFGS to convergence) on standardised features of the frozen network, folded into its head.
-    """
+    """Logistic regression (L-BFGS to convergence) on standardised features of the frozen network, put into its head."""
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)

@@ -291,8 +291,9 @@ class PolicyNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, L) or (B, L, 2)
         if self.shrink > 1:
             x = F.avg_pool2d(x, self.shrink)
-        # In float32 also under autocast: it costs little, and on CPUs oneDNN (torch 2.15) returns uninitialised memory as
-        # the bf16 weight gradient of a strided 3x3 convolution of a 1x1 map, which a shrunk image soon becomes.
+        # In float32 also under autocast: it costs little, and on CPUs oneDNN (torch 2.15) returns uninitialised
+        # memory as the bf16 weight gradient of a strided 3x3 convolution of a 1x1 map, which a shrunk image soon
+        # becomes.
         with torch.autocast(x.device.type, enabled=False):
             logits: Tensor = self.trunk(x)
         if self.logits_per_block == 1:

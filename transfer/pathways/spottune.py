@@ -70,6 +70,8 @@ class SpotTune(Learner):
         learning_rate: float,
     ) -> None:
         super().__init__()
+        if config.global_k is not None and config.global_k > network.num_blocks:
+            raise ValueError(f"global_k is {config.global_k}; the network has {network.num_blocks} blocks")
         self.network, self.policy, self.config, self.learning_rate = network, policy, config, learning_rate
         self.frozen = freeze_copy(network.blocks, freeze_norms=config.freeze_bn)
         if config.freeze_stem:

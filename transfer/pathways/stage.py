@@ -164,6 +164,10 @@ class _Run:
             "also_report": list(self.task.also_report),
             "split": self.task.split,
             "notes": list(self.task.notes),
+            "metrics": {
+                name: float(np.mean([result[name] for result in results]))
+                for name in ("accuracy", "mean_per_class", "macro_auc")
+            },
             "per_seed": results,
             "seconds": round(time.monotonic() - began, 1),
         }
@@ -235,18 +239,22 @@ class _Run:
             label = "selection/" + ",".join(f"{name}={value:g}" for name, value in candidate.items())
             files = self._enter(label)
             if not (files / "result.json").exists():
-                seed = self.config.seeds[0]
-                learner = self.method.train(candidate, fit_part, seed=seed)
-                predictions = self.setting.predict(learner, val, seed=seed)
-                row = {
-                    **candidate,
-                    "accuracy": predictions.accuracy,
-                    "worth": self.method.worth(learner, predictions),
-                }
-                _write_json(files / "result.json", row)
+                _write_json(files / "result.json", self._try(candidate, fit_part, val))
             table.append(json.loads((files / "result.json").read_text(encoding="utf-8")))
         best = max(range(len(table)), key=lambda index: table[index]["worth"])
         return self.method.candidates()[best], table
+
+    def _try(self, candidate: Candidate, fit_part: Pixels, val: Pixels) -> dict[str, Any]:
+        from transfer.pathways.learning import Diverged
+
+        seed = self.config.seeds[0]
+        try:
+            learner = self.method.train(candidate, fit_part, seed=seed)
+        except Diverged:
+            return {**candidate, "accuracy": None, "worth": -1.0}  # worse than any candidate that learns at all
+        predictions = self.setting.predict(learner, val, seed=seed)
+        worth = self.method.worth(learner, predictions)
+        return {**candidate, "accuracy": predictions.accuracy, "worth": worth}
 
     def _enter(self, label: str) -> Path:
         files = self.out / "runs" / label
