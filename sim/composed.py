@@ -79,7 +79,7 @@ class PartGraph:
 
 
 def segment(kind: str, radius: float, height: float, sides: int, rng: Rng) -> Solid:
-    """One piece of trunk from z = 0 to about z = height."""
+    """One piece of trunk from z = 0 to about z = height; a disc hovers, like a saucer, above 0.35 of the height."""
     u = rng.uniform
     middle = height / 2
     if kind == "vase":
