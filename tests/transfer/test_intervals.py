@@ -41,11 +41,11 @@ def test_a_method_does_not_differ_from_itself() -> None:
 def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     rng = np.random.default_rng(1)
     hits = 0
-    for trial in range(100):
+    for trial in range(40):
         a, b = rng.random((1, 300)) < 0.6, rng.random((1, 300)) < 0.5
         low, high = difference(a, b, seed=trial).ci95
         hits += low <= 10 <= high
-    assert 88 <= hits <= 100
+    assert 34 <= hits <= 40
 
 
 def test_average_weighs_tasks_equally_whatever_their_size() -> None:
