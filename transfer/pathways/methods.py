@@ -60,9 +60,7 @@ class Setting:
         )
 
     def fit(self, learner: Learner, pixels: Pixels, schedule: Schedule, *, seed: int, phase: str) -> None:
-        """`fit` with a checkpoint of its own per phase; a phase that is through leaves its checkpoint at the last
-        epoch.
-        """
+        """`fit` with a checkpoint of its own per phase; a phase that is through is read back instead of repeated."""
         checkpoint = None if self.files is None else self.files / f"{phase}.pt"
         fit(learner, pixels, schedule, seed=seed, device=self.device, checkpoint=checkpoint, tick=self.tick)
 
