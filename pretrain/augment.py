@@ -152,7 +152,8 @@ def normalize(pixels: Tensor) -> Tensor:
     """uint8 (B, 3, H, W) to float32 in ImageNet's units, channels_last."""
     mean = torch.tensor(MEAN, device=pixels.device).view(1, 3, 1, 1) * 255
     std = torch.tensor(STD, device=pixels.device).view(1, 3, 1, 1) * 255
-    return ((pixels.float() - mean) / std).contiguous(memory_format=torch.channels_last)
+    # the layout changes while a pixel is one byte
+    return pixels.contiguous(memory_format=torch.channels_last).float().sub_(mean).div_(std)
 
 
 def mirror_pairs(count: int) -> Tensor:
@@ -177,8 +178,8 @@ class Mixer:
         )
 
     def __call__(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """(b, 3, S, S) float and (b,) class numbers to mixed images and soft targets (b, classes); b is even."""
+        """uint8 (b, 3, S, S) and (b,) labels, b even, to normalized mixed images and soft targets (b, classes)."""
         order = mirror_pairs(len(labels)).to(images.device)
         with seeded_globals(np.random.default_rng([self._seed, MIX_STREAM, step])):
-            mixed, targets = self._mixup(images[order], labels[order])
-        return mixed.contiguous(memory_format=torch.channels_last), targets
+            mixed, targets = self._mixup(normalize(images[order]), labels[order])
+        return mixed, targets

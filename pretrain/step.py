@@ -157,12 +157,11 @@ class Trainer:
     def _forward_backward(self, images: Tensor, labels: Tensor, position: int, world: int) -> Tensor:
         """Accumulates gradients; returns (sum of losses, correct answers). `position`: place in the global batch."""
         config = self.config
-        targets = labels
-        pixels = normalize(images)
-        smoothing = config.label_smoothing
         if self.mixer is not None:
-            pixels, targets = self.mixer(pixels, labels, self.step)
+            pixels, targets = self.mixer(images, labels, self.step)
             smoothing = 0.0  # timm's targets are smoothed already
+        else:
+            pixels, targets, smoothing = normalize(images), labels, config.label_smoothing
         # stochastic depth and dropout draw from torch's generator
         word = np.random.SeedSequence([config.seed, STEP_STREAM, self.step, position]).generate_state(1, np.uint64)
         torch.manual_seed(int(word[0]))
