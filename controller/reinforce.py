@@ -18,15 +18,17 @@ budget of distinct settings is spent, `ask` returns evaluated settings only. Tas
 one-hot identity as input.
 
 Source: Task2Sim (Mishra et al., CVPR 2022), sections 3.2 and 4.1, and its released controller
-(`task2sim_preset`). Deviations of the preset: 1. each task is credited with its own action (the released code
+(`task2sim_preset`). Deviations of both: 1. each task is credited with its own action (the released code
 credits every task of a batch with every other's; `compat_cross_task_credit` brings that back for comparison).
 2. log-softmax instead of the logarithm of a softmax. 3. The first layer is trained in the span of the task
 vectors, which is the same arithmetic. 4. The arg-max probability cannot fall below its complement:
-exploration is capped at that probability when there are more than two levels. Deviations of the default (each
-measured in benchmarks/controller.py): 5. rewards are normalised per task. 6. Instead of one sampled action
-per update, each update takes the expected policy gradient over all settings that are already evaluated for a
-task (the policy renormalised over them), with an entropy term: self-imitation of the whole table rather than
-of its best entry. 7. Vectors are centred over the training tasks. 8. Adam.
+exploration is capped at that probability when there are more than two levels. Further deviations of the
+default (docs/controller-notes.md has what was tried): 5. rewards are normalised per task. 6. Instead of one
+sampled action per update, each update takes the expected policy gradient over all settings that are already
+evaluated for a task (the policy renormalised over them): self-imitation of the whole table rather than of its
+best entry. 7. An entropy term whose weight falls. 8. Vectors are centred over the training tasks, which also
+get a one-hot input each. 9. Adam. 10. With a budget, settings are proposed by summed expected improvement
+(`proposal.py`) instead of sampled from the policy.
 """
 
 from __future__ import annotations
