@@ -88,7 +88,12 @@ def start_client(store: Path, seconds: float) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
-    assert client.stdout is not None and client.stdout.readline() == "started\n"
+    assert client.stdout is not None
+    # byte by byte: `readline` would buffer what follows, and `communicate` never see it
+    line = b""
+    while not line.endswith(b"\n") and (byte := os.read(client.stdout.fileno(), 1)):
+        line += byte
+    assert line == b"started\n"
     return client
 
 

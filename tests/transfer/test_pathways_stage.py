@@ -123,7 +123,10 @@ def test_a_finished_run_is_not_repeated_and_another_one_is_refused(tmp_path: Pat
 
 
 @pytest.mark.parametrize("kind", [SpotTuneConfig, BlockDropConfig])
-def test_an_interrupted_run_gives_the_same_result(kind: type[PathwayConfig], tmp_path: Path) -> None:
+def test_an_interrupted_run_gives_the_same_result(
+    kind: type[PathwayConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transfer.pathways.stage.REPORT_EVERY_S", -1.0)  # interrupt at a step, not at a moment
     config = small(kind, learning_rates=(0.05, 0.01))
     whole = train_pathway(config, BACKBONE, toy_task(), out=tmp_path / "whole")
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from transfer.pathways.start import StartingPoint
 
 Progress = Callable[[int, int, str], None]
+REPORT_EVERY_S = 0.5
 
 
 def train_pathway(
@@ -218,7 +219,7 @@ class _Run:
         def tick(note: str) -> None:
             self.done_steps += 1
             now = time.monotonic()
-            if self.progress is not None and now - self.last_report_s > 0.5:
+            if self.progress is not None and now - self.last_report_s > REPORT_EVERY_S:
                 self.last_report_s = now
                 total = max(self.total_steps, self.done_steps)
                 self.progress(self.done_steps, total, f"{method_name(self.config)} {run}: {note}")
