@@ -12,11 +12,16 @@ left. About ten minutes on two idle cores.
 
 from __future__ import annotations
 
+import os
+import sys
+
+if not sys.flags.safe_path:  # this folder's pretrain.py would hide the package of that name
+    os.execv(sys.executable, [sys.executable, "-P", *sys.argv])
+
 import argparse
 import collections
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -75,7 +80,7 @@ class Client:
     def __init__(self, store: Path, log: Path) -> None:
         self.family: set[psutil.Process] = set()
         with log.open("ab") as output:
-            command = [sys.executable, __file__, "--client", str(store)]
+            command = [sys.executable, "-P", __file__, "--client", str(store)]
             self.process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
 
     def by_role(self) -> dict[str, list[psutil.Process]]:
@@ -139,7 +144,8 @@ def disturbed(folder: Path, reference: dict[str, dict[str, str]], kills: int, me
             starts += 1
             client = Client(store, folder / "client.log")
         roles = client.by_role()
-        if time.monotonic() >= next_kill and sum(done.values()) < kills and roles:
+        # only while there is work to disturb: else it would mostly be the client that dies, while it starts
+        if time.monotonic() >= next_kill and sum(done.values()) < kills and roles["child"]:
             role = str(rng.choice([role for role in ROLES if roles[role]]))
             victim = roles[role][int(rng.integers(len(roles[role])))]
             try:
