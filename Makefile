@@ -25,4 +25,4 @@ test: check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --dist loadgroup
 
 bench: install
-	for b in benchmarks/[a-z]*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
+	for b in benchmarks/[a-z]*.py; do echo "== $$b"; $(BIN)/python -P $$b || exit 1; done

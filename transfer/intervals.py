@@ -32,8 +32,8 @@ class Estimate:
 def accuracy(correct: Correct, *, seed: int) -> Estimate:
     """Accuracy of `correct` (S, N): S seeds (or settings) on the same N test images."""
     rng = np.random.default_rng([seed, 0])
-    draws = _resampled(correct, _image_weights(correct.shape[1], rng), rng)
-    return _estimate(float(np.mean(correct)), draws)
+    (patterns,), weights = _image_weights([correct], rng)
+    return _estimate(float(np.mean(correct)), _resampled(patterns, weights, rng))
 
 
 def difference(a: Correct, b: Correct, *, seed: int) -> Estimate:
@@ -57,21 +57,30 @@ def average_difference(pairs: Sequence[tuple[Correct, Correct]], *, seed: int) -
 def _difference_draws(a: Correct, b: Correct, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"paired comparison of {a.shape[1]} and {b.shape[1]} test images: they must be the same ones")
-    weights = _image_weights(a.shape[1], rng)
-    result: npt.NDArray[np.float64] = _resampled(a, weights, rng) - _resampled(b, weights, rng)
+    (pattern_a, pattern_b), weights = _image_weights([a, b], rng)
+    result: npt.NDArray[np.float64] = _resampled(pattern_a, weights, rng) - _resampled(pattern_b, weights, rng)
     return result
 
 
-def _image_weights(n: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """(draws, N) how often each image is drawn, divided by N."""
-    weights: npt.NDArray[np.float64] = rng.multinomial(n, np.full(n, 1 / n), size=DRAWS) / n
-    return weights
+def _image_weights(
+    stacks: Sequence[Correct], rng: np.random.Generator
+) -> tuple[list[Correct], npt.NDArray[np.float64]]:
+    """Each stack's U distinct columns (S, U), and how often each is drawn, divided by N (draws, U).
+
+    Images that all rows got alike are exchangeable, so one multinomial draw over the few patterns is exact, and its
+    size does not grow with the number of images.
+    """
+    together = np.concatenate([np.asarray(stack, np.float64) for stack in stacks])
+    patterns, counts = np.unique(together, axis=1, return_counts=True)
+    n = together.shape[1]
+    weights: npt.NDArray[np.float64] = rng.multinomial(n, counts / n, size=DRAWS) / n
+    return list(np.split(patterns, np.cumsum([len(stack) for stack in stacks])[:-1])), weights
 
 
 def _resampled(
     correct: Correct, image_weights: npt.NDArray[np.float64], rng: np.random.Generator
 ) -> npt.NDArray[np.float64]:
-    """(draws,) accuracies of resampled seeds on the images that `image_weights` has drawn."""
+    """(draws,) accuracies of resampled seeds on the images that `image_weights` (draws, U) has drawn."""
     seeds = len(correct)
     per_seed = image_weights @ correct.T.astype(np.float64)  # (draws, S)
     seed_weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=DRAWS) / seeds
