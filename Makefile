@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: install demo test check bench
+.PHONY: install demo test test-slurm check bench
 
 install: .venv/installed
 
@@ -22,7 +22,11 @@ check: install
 
 # One test process for each core, so one thread each: waiting threads would only take turns.
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --dist loadgroup -m "not slurm"
+
+# On a real SLURM that the tests start on this machine: apt-get install slurm-wlm munge
+test-slurm: install
+	$(BIN)/python -m pytest -m slurm
 
 bench: install
 	for b in benchmarks/[a-z]*.py; do echo "== $$b"; $(BIN)/python -P $$b || exit 1; done
