@@ -97,16 +97,16 @@ def test_more_ranks_than_shards_do_not_hang_and_a_bad_shard_ends_all(make_set: M
 def test_sigterm_saves_and_ends_with_75_and_the_next_run_goes_on(make_set: MakeSet, tmp_path: Path) -> None:
     data, config = make_set(), dataclasses.replace(CONFIG, epochs=400)
     for _ in range(2):
-        process = subprocess.Popen(
+        with subprocess.Popen(
             command(data, tmp_path / "out", config), env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        for line in process.stdout:
-            if "images/s" in line:
-                process.send_signal(signal.SIGTERM)
-                break
-        output = process.stdout.read()
-        assert process.wait(200) == 75, output
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if "images/s" in line:
+                    process.send_signal(signal.SIGTERM)
+                    break
+            output = process.stdout.read()
+            assert process.wait(200) == 75, output
         assert "stopped after step" in output
     saved = checkpoints(tmp_path / "out" / "checkpoints")
     assert len(saved) == 2
