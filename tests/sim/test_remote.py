@@ -52,7 +52,9 @@ def local_files(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def s3() -> Iterator[None]:
     moto = pytest.importorskip("moto.server", reason="needs moto")
-    pytest.importorskip("s3fs", reason="needs s3fs")
+    s3fs = pytest.importorskip("s3fs", reason="needs s3fs")
+    # fsspec keeps file systems, and with them the address of a server that another module has stopped
+    s3fs.S3FileSystem.clear_instance_cache()
     saved = dict(os.environ)
     server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
@@ -63,9 +65,10 @@ def s3() -> Iterator[None]:
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_ENDPOINT_URL": f"http://{host}:{port}",
     }
-    fsspec.filesystem("s3").mkdir("bucket")
+    fsspec.filesystem("s3").mkdir("rendered")
     yield
     server.stop()
+    s3fs.S3FileSystem.clear_instance_cache()
     os.environ.clear()
     os.environ.update(saved)
 
@@ -109,9 +112,9 @@ def test_another_configuration_at_the_url_is_refused(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_set_on_an_s3_server_is_the_same_set(tmp_path: Path, s3: None) -> None:
-    render_to_url(CONFIG, "s3://bucket/sets/a", staging=tmp_path / "staging", num_images=10, factory=flat)
+    render_to_url(CONFIG, "s3://rendered/sets/a", staging=tmp_path / "staging", num_images=10, factory=flat)
     render_dataset(CONFIG, out=tmp_path / "local", num_images=10, factory=flat)
-    assert files("s3://bucket/sets/a") == local_files(tmp_path / "local")
+    assert files("s3://rendered/sets/a") == local_files(tmp_path / "local")
     with pytest.raises(OSError, match="output s3://nobucket/x cannot be written"):
         render_to_url(CONFIG, "s3://nobucket/x", staging=tmp_path / "no", num_images=4, factory=flat)
     assert not list((tmp_path / "no").glob("*.tar"))

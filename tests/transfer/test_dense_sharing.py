@@ -311,12 +311,12 @@ def test_pad_nets_loss_counts_initial_and_final_predictions() -> None:
 
 
 def test_hard_sharing_adds_the_weighted_gradients_in_the_trunk_only() -> None:
-    network = HardSharing(OUTPUTS, TINY).eval()
+    network = HardSharing(OUTPUTS, TINY).double().eval()
     weights = {"a": 2.0, "b": 5.0}
 
     def gradients(losses: dict[str, float]) -> dict[str, Tensor]:
         network.zero_grad(set_to_none=True)
-        predictions = network(_images())
+        predictions = network(_images().double())
         sum(weight * predictions[task][0].square().mean() for task, weight in losses.items()).backward()
         return {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
 
@@ -324,7 +324,7 @@ def test_hard_sharing_adds_the_weighted_gradients_in_the_trunk_only() -> None:
     for name, value in together.items():
         parts = [weights[task] * alone[task][name] for task in OUTPUTS if name in alone[task]]
         assert len(parts) == (2 if name.startswith("trunk") else 1)
-        torch.testing.assert_close(value, sum(parts), rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(value, sum(parts), rtol=1e-6, atol=1e-10)
 
 
 def test_nearest_resizing_is_that_of_torch() -> None:
