@@ -104,6 +104,7 @@ class Trainer:
             ids = [ranks.local_rank] if device == "cuda" else None
             net = DistributedDataParallel(net, device_ids=ids, gradient_as_bucket_view=True)
         self._wrapped = net
+        self._compiled = compile
         self._net: Any = torch.compile(net) if compile else net
         unit = 2 if config.mixes else 1
         self._first = rank_slice(config.batch_size, ranks.rank, ranks.world_size, unit).start
@@ -166,12 +167,26 @@ class Trainer:
         word = np.random.SeedSequence([config.seed, STEP_STREAM, self.step, position]).generate_state(1, np.uint64)
         torch.manual_seed(int(word[0]))
         with self.autocast():
-            logits = self._net(pixels)
+            logits = self._forward(pixels)
         losses = functional.cross_entropy(logits.float(), targets, label_smoothing=smoothing, reduction="sum")
         # DDP averages gradients over the ranks, whose shares may differ by one unit: so divide by the global batch
         torch.autograd.backward(losses * (world / config.batch_size))
         correct = (logits.argmax(1) == labels).sum()
         return torch.stack([losses.detach(), correct.to(losses.dtype)])
+
+    def _forward(self, pixels: Tensor) -> Tensor:
+        """The network, compiled or not; a compiler that fails (no C++ compiler, no memory) says so in one line."""
+        if not self._compiled:
+            plain: Tensor = self._net(pixels)
+            return plain
+        from torch._dynamo.exc import TorchDynamoException
+
+        try:
+            logits: Tensor = self._net(pixels)
+        except TorchDynamoException as error:
+            reason = " ".join(str(error).split("\n\n")[0].split())
+            raise RuntimeError(f"torch.compile failed: {reason[:300]}; run without compile") from error
+        return logits
 
     def _no_sync(self, last: bool) -> contextlib.AbstractContextManager[None]:
         if last or not isinstance(self._wrapped, DistributedDataParallel):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -103,6 +104,28 @@ def test_accumulated_gradients_are_those_of_the_whole_batch() -> None:
     assert whole.train_step(batch()).loss == pytest.approx(parts.train_step(batch()).loss, rel=1e-5)
     for one, other in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.slow
+def test_a_compiled_step_is_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graph capture and its autograd, without the C++ compiler at the end; stochastic depth and mixing are on."""
+    monkeypatch.setattr("torch.compile", functools.partial(torch.compile, backend="aot_eager"))
+    config = dataclasses.replace(PLAIN, drop_path=0.2, mixup=0.8, cutmix=1.0)
+    compiled = Trainer(config, 2, 80, "cpu", Ranks(), compile=True)
+    plain = Trainer(config, 2, 80, "cpu", Ranks())
+    for step in range(3):
+        assert compiled.train_step(batch(step)).loss == pytest.approx(plain.train_step(batch(step)).loss, rel=1e-5)
+    assert list(compiled.state()["model"]) == list(plain.state()["model"])
+
+
+def test_a_compiler_that_fails_says_so_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(graph: object, inputs: object) -> None:
+        raise OSError("no g++ here")
+
+    monkeypatch.setattr("torch.compile", functools.partial(torch.compile, backend=broken))
+    trainer = Trainer(PLAIN, 2, 80, "cpu", Ranks(), compile=True)
+    with pytest.raises(RuntimeError, match=r"^torch\.compile failed: .*no g\+\+ here.*; run without compile$"):
+        trainer.train_step(batch())
 
 
 def test_clipping_bounds_the_update() -> None:
