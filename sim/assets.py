@@ -170,6 +170,13 @@ def folder_models(root: Path) -> dict[str, tuple[ModelAsset, ...]]:
     }
 
 
+def skipped_assets(config: CatalogConfig) -> dict[str, str]:
+    """Why a file of the configuration's asset folder was not taken, by its path in the folder."""
+    from sim.assetfolder import scan_models
+
+    return {} if config.assets is None else scan_models(Path(config.assets)).problems
+
+
 def folder_hdris(root: Path) -> tuple[HdriAsset, ...]:
     """Environment maps of a folder of the user's, sorted by name; the first is the fixed one."""
     from sim.assetfolder import scan_hdris

@@ -26,7 +26,11 @@ def data_card(index: Mapping[str, Any], catalog: AssetCatalog) -> str:
     failed = ""
     if index["failed"]:
         failed = f"\n{len(index['failed'])} scenes could not be rendered; index.json names them.\n"
+    if index["skipped_assets"]:
+        skipped = "\n".join(f"- {name}: {reason}" for name, reason in index["skipped_assets"].items())
+        failed += f"\nFiles of the asset folder that were not taken:\n\n{skipped}\n"
     size, suffix = config["size"], config["format"]
+    labels = _labels(config["passes"])
     return f"""# Rendered data set
 
 {index["num_images"]} images of {size} x {size} pixels in {len(counts)} classes
@@ -57,11 +61,38 @@ import webdataset as wds
 dataset = wds.WebDataset("shard-{{000000..{len(index["shards"]) - 1:06d}}}.tar", shardshuffle=False)
 ```
 
-## Licences of what is shown
+{labels}## Licences of what is shown
 
 {chr(10).join(lines)}
 
 Digest of the catalogue: `{index["catalog"]}`
+"""
+
+
+MEANINGS = {
+    "depth": "millimetres along the optical axis, 16 bit; 0: nothing there",
+    "normals": "(n + 1) / 2 * 255 in camera axes: x right, y up, z towards the camera; 0, 0, 0: nothing there",
+    "instance": "0: no object, else the object's number in the image, as in the .json",
+    "class": "16 bit; 0: environment, 1: floor, 2: walls, else 3 + class number",
+    "part": "0: no object, else its material slot + 1",
+    "edges": "strength of depth steps, creases and borders between objects, 255 is full",
+    "keypoints": "heat map of the corners of those edges",
+}
+
+
+def _labels(passes: list[str]) -> str:
+    if not passes:
+        return ""
+    rows = "\n".join(f"| `.{name}.png` | {MEANINGS[name]} |" for name in passes)
+    return f"""## Label maps
+
+Exact at the pixel centres, never blurred. The .json holds pose, 2-D and 3-D boxes and visibility of every object, and
+the camera's focal length in pixels.
+
+| file | content |
+|---|---|
+{rows}
+
 """
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sim.assets import skipped_assets
 from sim.datacard import data_card
 from sim.files import to_json, write_atomically
 from sim.shardrun import RendererFactory, ShardRun
@@ -150,6 +151,7 @@ def write_index(config: RenderConfig, out: Path, records: Sequence[Mapping[str, 
         "denoiser": config.denoiser,
         "shards": [{name: record[name] for name in ("name", "images", "bytes", "sha256")} for record in records],
         "failed": [failure for record in records for failure in record["failed"]],
+        "skipped_assets": skipped_assets(config.catalog),
     }
     lengths = [record["images"] for record in records]
     split = {

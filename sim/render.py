@@ -7,14 +7,18 @@ Blender every time is named in `ScenesFailed` after all others are done.
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
+from filelock import FileLock
 
 from sim.child import WORKER, Child, ChildLost, ChildRefused
 from sim.scene import SceneSpec
@@ -229,8 +233,9 @@ class BlenderRenderer:
             child = Child(self._command, self._log_path, self._gpu, self._pass_fds, self._job["threads"])
             timeout = STARTUP_TIMEOUT_S if self._device == "cpu" else GPU_STARTUP_TIMEOUT_S
             try:
-                child.send({**self._job, "folder": child.folder})
-                head, _ = child.receive(timeout)
+                with _alone_on_node(self._device):
+                    child.send({**self._job, "folder": child.folder})
+                    head, _ = child.receive(timeout)
             except ChildLost as lost:
                 child.stop()
                 raise RenderError(f"Blender did not start: {lost}") from None
@@ -243,6 +248,16 @@ class BlenderRenderer:
             self._version = head["bpy"]
             self._child = child
         return self._child
+
+
+@contextmanager
+def _alone_on_node(device: Device) -> Iterator[None]:
+    """GPU children start one after another: the first compiles Cycles' kernels, the others find them in its cache."""
+    if device == "cpu":
+        yield
+        return
+    with FileLock(Path(tempfile.gettempdir()) / f"simpath-{os.getuid()}-{device}.lock"):
+        yield
 
 
 def model_source(asset: ModelAsset) -> dict[str, Any]:

@@ -67,6 +67,9 @@ def _serve(job: dict[str, Any], lines: queue.Queue[str], out: int) -> None:
         Path(job["folder"]),
         importance_map=settings.importance_map,
     )
+    if job["device"] != "cpu":
+        # Compiles what the wheel has no kernels for, once per node: the parent holds a lock until this child is ready.
+        bpy.ops.render.render()
     labeller = None
     if settings.labels:
         from sim.blender.labels import LabelRenderer
