@@ -13,15 +13,8 @@ from torch.nn.functional import cross_entropy
 
 from pretrain.model import build_backbone, remove_classifier
 from transfer.data import ArraySource, Task, image_set
-from transfer.embedding import (
-    EmbeddingConfig,
-    balanced_draws,
-    by_first_appearance,
-    embed_task,
-    fisher_per_filter,
-    load_vector,
-    save_vectors,
-)
+from transfer.embedding import EmbeddingConfig, embed_task, load_vector, save_vectors
+from transfer.fisher import balanced_draws, by_first_appearance, fisher_per_filter
 
 SMALL = EmbeddingConfig(size=16, resize=16, head_epochs=3, draws=800, batch_size=32)
 
