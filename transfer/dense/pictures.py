@@ -63,7 +63,7 @@ def prediction_sheet(
     Args:
         predictions: per task (N, outputs, h, w) for these scenes.
     """
-    columns = ["image", *(f"{task.name}{kind}" for task in tasks for kind in ("", ", predicted"))]
+    columns = ["image", *(name for task in tasks for name in (task.name, "predicted"))]
     gap = 4
     sheet = Image.new("RGB", (len(columns) * (tile + gap) + gap, len(scenes) * (tile + gap) + gap + _CAPTION), _PAPER)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
@@ -107,8 +107,11 @@ def policy_grid(
     """Tasks as rows, blocks as columns: the shade is the probability of running, a frame marks the blocks that run."""
     cell, margin = 30, 110
     blocks = len(probabilities[0])
-    sheet = Image.new("RGB", (margin + blocks * cell + 10, _CAPTION + len(tasks) * cell + 30), _PAPER)
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
+    text = "shade: probability of running the block; frame: runs in the chosen policy"
+    font = ImageFont.load_default(11)
+    width = max(margin + blocks * cell + 10, 12 + round(font.getlength(text)))
+    sheet = Image.new("RGB", (width, _CAPTION + len(tasks) * cell + 30), _PAPER)
+    draw = ImageDraw.Draw(sheet)
     for block in range(blocks):
         draw.text((margin + block * cell + cell / 2, 2), str(block + 1), fill=_INK, font=font, anchor="ma")
     for row, (task, values, decisions) in enumerate(zip(tasks, probabilities, policy, strict=True)):
@@ -120,6 +123,5 @@ def policy_grid(
             draw.rectangle((left + 2, top + 2, left + cell - 3, top + cell - 3), fill=shade, outline=(200, 200, 200))
             if decision:
                 draw.rectangle((left + 2, top + 2, left + cell - 3, top + cell - 3), outline=_INK, width=2)
-    text = "shade: probability of running the block; frame: runs in the chosen policy"
     draw.text((6, _CAPTION + len(tasks) * cell + 8), text, fill=_INK, font=font)
     write_atomic(out, lambda name: sheet.save(name, "PNG"))
