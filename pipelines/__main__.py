@@ -15,6 +15,7 @@ from typing import NoReturn
 import tyro
 
 from pipelines.commands import FAILED, INTERRUPTED, SAVED, backbones, controller, data, multitask, runs, store, tasks
+from pretrain.train import SavedAndStoppedError
 
 DESCRIPTION = "Render synthetic images, pre-train on them, learn which ones suit a task, measure the transfer."
 
@@ -30,6 +31,7 @@ def build_app() -> tyro.extras.SubcommandApp:
         (backbones.pretrain, "Pre-train a backbone on a data set."),
         (backbones.evaluate, "Score a backbone on a downstream task."),
         (backbones.embed, "Compute the Task2Vec vector of a task."),
+        (controller.recommend, "Recommend simulation parameters for a new task."),
         (runs.run, "Run the whole experiment on your own tasks."),
         (multitask.multitask, "Train dense multi-task networks (AdaShare and its baselines)."),
         (runs.submit, "Run a command as a batch job."),
@@ -39,12 +41,13 @@ def build_app() -> tyro.extras.SubcommandApp:
     for function, text in commands:
         app.command(help=text)(function)
     app.command(sets, name="tasks", help="List, verify and fetch the 20 downstream sets.")
-    app.command(rewards, name="controller", help="Replay and export reward tables.")
+    app.command(rewards, name="controller", help="Train on, replay and export reward tables.")
     app.command(care, name="store", help="Care for an artifact store.")
     groups: tuple[tuple[tyro.extras.SubcommandApp, str, Callable[..., int]], ...] = (
         (sets, "list", tasks.ls),
         (sets, "verify", tasks.verify),
         (sets, "download", tasks.download),
+        (rewards, "train", controller.train),
         (rewards, "replay", controller.replay),
         (rewards, "export-table", controller.export_table),
         (care, "ls", store.ls),
@@ -65,6 +68,9 @@ def main() -> None:
     except (ValueError, OSError, RuntimeError) as error:
         print(f"simpath: {_one_line(error)}", file=sys.stderr)
         status = FAILED
+    except SavedAndStoppedError as stopped:
+        print(f"simpath: {_one_line(stopped)}; run the same command again to continue", file=sys.stderr)
+        status = stopped.exit_status
     except KeyboardInterrupt:
         print("simpath: interrupted; run the same command again to continue", file=sys.stderr)
         status = INTERRUPTED

@@ -16,8 +16,9 @@ from transfer.score import ScoreConfig
 
 
 def pretrain(
-    data: Path,
+    data: str,
     out: Path,
+    val: str | None = None,
     recipe: Literal["paper", "paper-sgd", "small", "demo"] = "paper",
     arch: str | None = None,
     size: int | None = None,
@@ -28,13 +29,16 @@ def pretrain(
     device: Literal["cpu", "cuda"] = "cpu",
     workers: int = 0,
     threads: int | None = None,
+    on_bad_shard: Literal["stop", "skip"] = "stop",
+    compile: bool = False,
 ) -> int:
     """Pre-train a backbone from scratch on a rendered data set; resumable.
 
     OUT gets backbone.safetensors (torchvision's ResNet keys), metrics.jsonl and summary.json.
 
     Args:
-        data: directory of the data set.
+        data: directory of the data set, or its http(s):// or s3:// address.
+        val: data set to measure accuracy on after every epoch; the best epoch's weights are kept beside the last.
         out: directory of the results; run again with the same one to continue.
         recipe: `paper` is Task2Sim's (ResNet-50, 224 px, 100 epochs); `small` is for a few thousand images of 64 px.
         arch: another network than the recipe's, by torchvision's or timm's name.
@@ -46,6 +50,8 @@ def pretrain(
         device: where to train.
         workers: processes that read and augment images; 0: in this one.
         threads: CPU threads of PyTorch; default: all cores.
+        on_bad_shard: what to do about a shard that is not what the index says.
+        compile: use torch.compile.
     """
     from pretrain.train import pretrain as run_pretrain
 
@@ -62,7 +68,16 @@ def pretrain(
     )
     with progress_bar("pre-train", "steps") as progress:
         summary = run_pretrain(
-            config, data, out=out, device=device, workers=workers, threads=threads, progress=progress
+            config,
+            data,
+            out=out,
+            val=val,
+            device=device,
+            workers=workers,
+            threads=threads,
+            compile=compile,
+            on_bad_shard=on_bad_shard,
+            progress=progress,
         )
     print(json.dumps(summary, indent=1))
     print(f"backbone  {out / 'backbone.safetensors'}")

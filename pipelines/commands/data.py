@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import tempfile
 from pathlib import Path
 from typing import Literal
 
@@ -18,12 +20,15 @@ NO_VARIATION, PUBLISHED_RANGES, DEFAULT_CATALOG = SimParams(), SimRanges(), Cata
 
 
 def render(
-    out: Path,
+    out: str,
     num_images: int,
     params: SimParams = NO_VARIATION,
     ranges: SimRanges = PUBLISHED_RANGES,
     catalog: CatalogConfig = DEFAULT_CATALOG,
+    assets: Path | None = None,
     models: Literal["all", "train", "heldout"] = "all",
+    layout: Literal["single", "room"] = "single",
+    passes: str = "",
     seed: int = 0,
     size: int = 224,
     samples: int = 16,
@@ -40,12 +45,16 @@ def render(
     Run it again to continue after an interruption; more images later keep the shards that are full.
 
     Args:
-        out: directory of the data set.
+        out: directory of the data set, or an address such as s3://bucket/folder.
         num_images: images in the data set; they are spread evenly over the classes.
         params: the eight simulation parameters; the first level of each is "off".
         ranges: bounds of the uniform distributions behind the "random" levels.
         catalog: which classes and models.
+        assets: folder of your own models, <category>/<model>.glb and the like, instead of the procedural ones.
         models: all, or the half of each class's models to train on or to hold out.
+        layout: one object before the environment, or several in a room.
+        passes: label maps beside each picture, separated by commas: depth, normals, instance, class, part, edges,
+            keypoints.
         seed: of every random draw.
         size: width and height in pixels.
         samples: paths per pixel: more is slower and less noisy.
@@ -58,12 +67,15 @@ def render(
         workers: Blender processes; default: one for each core, or each GPU.
     """
     from sim.dataset import render_dataset
+    from sim.remote import render_to_url
 
     config = RenderConfig(
         params=params,
         ranges=ranges,
-        catalog=catalog,
+        catalog=catalog if assets is None else dataclasses.replace(catalog, assets=str(assets.absolute())),
         models=models,
+        layout=layout,
+        passes=tuple(name.strip() for name in passes.split(",") if name.strip()),
         seed=seed,
         size=size,
         samples=samples,
@@ -73,15 +85,29 @@ def render(
         images_per_shard=images_per_shard,
     )
     with progress_bar("render", "images") as progress:
-        summary = render_dataset(
-            config,
-            out=out,
-            num_images=num_images,
-            workers=workers,
-            device=device,
-            shards=_shard_range(shards),
-            progress=progress,
-        )
+        if "://" in out:
+            if shards is not None:
+                raise ValueError(f"--shards is for a directory, not for {out}")
+            with tempfile.TemporaryDirectory() as staging:
+                summary = render_to_url(
+                    config,
+                    out,
+                    staging=Path(staging),
+                    num_images=num_images,
+                    workers=workers,
+                    device=device,
+                    progress=progress,
+                )
+        else:
+            summary = render_dataset(
+                config,
+                out=Path(out),
+                num_images=num_images,
+                workers=workers,
+                device=device,
+                shards=_shard_range(shards),
+                progress=progress,
+            )
     rate = f"{summary['images_per_second']} images/s" if summary["rendered"] else "all there already"
     print(
         f"{out}: {summary['images']} images in {summary['shards']} shards, {summary['rendered']} rendered now, {rate}"
