@@ -231,13 +231,15 @@ def _given(**values: Any) -> dict[str, Any]:
 
 
 def _result_line(method: str, result: dict[str, Any]) -> dict[str, Any]:
+    """The last line of `evaluate`; the lesion study has no interval, its ci95 is null."""
     seeds = result.get("seeds", 1)
+    interval = result.get("ci95")
     return {
         "task": result["task"],
         "method": method,
         "metric": result["metric"],
         "score": round(result["score"], 2),
-        "ci95": [round(bound, 2) for bound in result["ci95"]],
+        "ci95": None if interval is None else [round(bound, 2) for bound in interval],
         "n_train": result["n_train"],
         "n_test": result["n_test"],
         "seeds": seeds if isinstance(seeds, int) else len(seeds),
