@@ -16,8 +16,8 @@ from typing import Literal
 
 import psutil
 
-# The bpy wheel links against these at import; the names are Debian's and Ubuntu's.
-BLENDER_DEBIAN_PACKAGES = "libxrender1 libxi6 libxkbcommon0 libxfixes3 libsm6 libgl1 libegl1 libgomp1"
+from sim.blender.bridge import DEBIAN_PACKAGES  # importing it loads no Blender
+
 NEEDED_DISK_GB = 2.0
 
 
@@ -87,7 +87,7 @@ def _blender() -> Check:
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     if child.returncode != 0:
         reason = child.stderr.strip().splitlines()[-1] if child.stderr.strip() else f"exit status {child.returncode}"
-        hint = f"; apt-get install {BLENDER_DEBIAN_PACKAGES}" if ".so" in reason else ""
+        hint = f"; apt-get install {DEBIAN_PACKAGES}" if ".so" in reason else ""
         return Check("Blender", "missing", f"bpy does not import: {reason}{hint}")
     blenderproc = importlib.metadata.version("blenderproc")
     return Check("Blender", "ok", f"bpy {child.stdout.split()[0]}, BlenderProc {blenderproc}")
