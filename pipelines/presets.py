@@ -30,7 +30,8 @@ DEMO = ExperimentConfig(
 
 # simpath run small --tasks DIR --out OUT
 # About an hour on 2 cores with seven tasks: 10 settings x 960 images of 64 px, 30 epochs of ResNet-18, three seeds for
-# the final rows. Line drawings gain at least 10 points over random weights.
+# the final rows (an estimate: docs/results.md says how far a run came). The goal is 10 points over random weights on
+# line drawings.
 SMALL = ExperimentConfig(
     render=RenderConfig(size=64, samples=16, images_per_shard=240),
     num_images=960,

@@ -62,6 +62,6 @@ def shard_stage(
 
 
 def dataset_stage(config: DatasetConfig, *, shards: list[Path], out: Path) -> dict[str, Any]:
-    """Stage `dataset`: hard links to the shards, with index, data card and contact sheet."""
+    """Stage `dataset`: hard links to the shards, with index and data card."""
     summary: dict[str, Any] = assemble_dataset(config.render, shards, out=out, num_images=config.num_images)
     return summary
