@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from sim.assets import AssetCatalog, CatalogConfig, load_catalog
+from sim.child import Child, ChildLost
 from sim.params import SimParams, SimRanges
 from sim.render import BlenderRenderer, RenderError, ScenesFailed
 from sim.scene import SceneSpec, sample_scene
@@ -87,6 +88,21 @@ def test_a_crash_costs_no_image(catalog: AssetCatalog, tmp_path: Path) -> None:
         done = [spec.index for spec, _ in renderer.render(scenes(catalog, 8))]
     assert done == list(range(8))
     assert starts(tmp_path) == 3
+
+
+def test_what_a_child_sent_before_it_died_is_read_before_its_death_is_told(tmp_path: Path) -> None:
+    frame = pack_frame({"kind": "image", "index": 0}, b"xyz")
+    script = f"import os, sys; sys.stdin.readline(); os.write(1, {frame!r}); os._exit(7)"
+    child = Child([sys.executable, "-c", script], tmp_path / "log", None, (), threads=1)
+    try:
+        child.send({"spec": 0})
+        child.process.wait(30)
+        child.send({"spec": 1})  # nobody reads this
+        assert child.receive(30.0) == ({"kind": "image", "index": 0}, b"xyz")
+        with pytest.raises(ChildLost, match="exit status 7"):
+            child.receive(30.0)
+    finally:
+        child.stop()
 
 
 def test_a_hang_costs_no_image(catalog: AssetCatalog, tmp_path: Path) -> None:
