@@ -6,6 +6,7 @@ missing is listed), 75 saved after SIGTERM.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -74,6 +75,10 @@ def main() -> None:
     except KeyboardInterrupt:
         print("simpath: interrupted; run the same command again to continue", file=sys.stderr)
         status = INTERRUPTED
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # one rank of `torchrun -m pipelines pretrain`
+        from pretrain.ranks import end_process
+
+        end_process(status)
     raise SystemExit(status)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import torch
 from torch import distributed
@@ -74,3 +75,16 @@ def join_ranks(device: str) -> Ranks:
         torch.cuda.set_device(local)
     distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
     return Ranks(rank, world, local, owns_group=True)
+
+
+def end_process(status: int) -> NoReturn:
+    """Ends the program; one of several ranks leaves without Python's own clean-up.
+
+    Gloo's threads may still hold tensors of the last collective then, and freeing those in an interpreter that is being
+    taken down aborts the process (pytorch #179291), which torchrun reports as a failed run.
+    """
+    if distributed.is_available() and distributed.is_torchelastic_launched():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)

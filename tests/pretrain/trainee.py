@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from pretrain.ranks import end_process
 from pretrain.train import PretrainConfig, SavedAndStoppedError, pretrain
 
 
@@ -39,4 +40,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_process(main())
