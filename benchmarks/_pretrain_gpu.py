@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -52,9 +53,10 @@ class Plan:
     """Batches that are not counted at first: what 16 workers have ready, and a little."""
     counted: int = 48
     matrix: int = 8192
+    precision: Literal["bf16", "fp32"] = "bf16"
 
 
-REHEARSAL = Plan("cpu", "resnet18", 64, 16, (8,), 2, 2, 2, 5, 4, 512)
+REHEARSAL = Plan("cpu", "resnet18", 64, 8, (4,), 1, 2, 2, 5, 3, 512, "fp32")
 
 
 def measure(plan: Plan, shards: Path, num_classes: int, seconds: float) -> int:
@@ -115,7 +117,8 @@ class _Run:
     def matrix_peak(self) -> None:
         """bf16 product of two square random matrices: the machine's measured peak."""
         side = self.plan.matrix
-        a, b = (torch.randn(side, side, device=self.plan.device, dtype=torch.bfloat16) for _ in range(2))
+        dtype = torch.bfloat16 if self.plan.precision == "bf16" else torch.float32
+        a, b = (torch.randn(side, side, device=self.plan.device, dtype=dtype) for _ in range(2))
         times = []
         for _ in range(6):
             self.wait()
@@ -125,7 +128,7 @@ class _Run:
             self.wait()
             times.append((time.perf_counter() - begun) / 10)
         self.peak = 2 * side**3 / statistics.median(times[1:])
-        print(f"  {side}^3 in bf16: {self.peak / 1e12:.1f} TFLOP/s (median of 5 x 10)", flush=True)
+        print(f"  {side}^3 in {self.plan.precision}: {self.peak / 1e12:.1f} TFLOP/s (median of 5 x 10)", flush=True)
 
     def wait(self) -> None:
         if self.plan.device == "cuda":
@@ -134,7 +137,13 @@ class _Run:
     def config(self, batch: int) -> PretrainConfig:
         plan = self.plan
         return dataclasses.replace(
-            PAPER, arch=plan.arch, size=plan.size, batch_size=batch, micro_batch=batch, drop_path=0.0
+            PAPER,
+            arch=plan.arch,
+            size=plan.size,
+            batch_size=batch,
+            micro_batch=batch,
+            drop_path=0.0,
+            precision=plan.precision,
         )
 
     def ours(self, batch: int, *, compile: bool = False) -> tuple[Trainer, Callable[[], None]]:
@@ -172,7 +181,7 @@ class _Run:
         def step() -> None:
             images, labels = (x.to(device, non_blocking=True) for x in (data.images, data.labels))
             pixels, targets = mixup(images.float().sub_(mean).div_(std), labels)
-            with torch.autocast(device, torch.bfloat16):
+            with torch.autocast(device, torch.bfloat16, enabled=self.plan.precision == "bf16"):
                 loss = loss_function(net(pixels.contiguous(memory_format=torch.channels_last)), targets)
             loss.backward()
             optimizer.step()
@@ -190,9 +199,8 @@ class _Run:
 
     def compare_steps(self, *, compile: bool) -> None:
         plan = self.plan
-        print(
-            f"  {plan.arch} at {plan.size} px, batch {plan.batch}, bf16, channels_last, mixup and cutmix, fused AdamW"
-        )
+        setting = f"{plan.arch} at {plan.size} px, batch {plan.batch}, {plan.precision}"
+        print(f"  {setting}, channels_last, mixup and cutmix, fused AdamW")
         _, ours = self.ours(plan.batch, compile=compile)
         begun = time.monotonic()
         self.rate(ours, 3, plan.batch)  # compiles, warms kernels and allocators

@@ -7,6 +7,7 @@ batch in which a sample happens to be, so that batches are equal for any number 
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import math
 import random
@@ -148,18 +149,27 @@ def seeded_globals(rng: np.random.Generator) -> Iterator[None]:
         np.random.set_state(numpy_state)  # noqa: NPY002
 
 
+@functools.cache
+def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of a channel in bytes, made once: a GPU tensor from Python's numbers waits for the queue."""
+    with torch.inference_mode(False):  # evaluation may be the first to ask
+        mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) * 255 for values in (MEAN, STD))
+    return mean, std
+
+
 def normalize(pixels: Tensor) -> Tensor:
     """uint8 (B, 3, H, W) to float32 in ImageNet's units, channels_last."""
-    mean = torch.tensor(MEAN, device=pixels.device).view(1, 3, 1, 1) * 255
-    std = torch.tensor(STD, device=pixels.device).view(1, 3, 1, 1) * 255
+    mean, std = _statistics(pixels.device)
     # the layout changes while a pixel is one byte
     return pixels.contiguous(memory_format=torch.channels_last).float().sub_(mean).div_(std)
 
 
-def mirror_pairs(count: int) -> Tensor:
-    """Order that puts the neighbours (2j, 2j + 1) at mirrored places, where timm's batch mode looks for partners."""
-    order = torch.arange(count)
-    return torch.cat([order[0::2], order[1::2].flip(0)])
+def mirror_pairs(rows: Tensor) -> Tensor:
+    """Puts the neighbours (2j, 2j + 1) at mirrored places, where timm's batch mode looks for partners.
+
+    Slices, because an index made on the CPU would be waited for by a GPU's queue.
+    """
+    return torch.cat([rows[0::2], rows[1::2].flip(0)])
 
 
 class Mixer:
@@ -179,7 +189,6 @@ class Mixer:
 
     def __call__(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """uint8 (b, 3, S, S) and (b,) labels, b even, to normalized mixed images and soft targets (b, classes)."""
-        order = mirror_pairs(len(labels)).to(images.device)
         with seeded_globals(np.random.default_rng([self._seed, MIX_STREAM, step])):
-            mixed, targets = self._mixup(normalize(images[order]), labels[order])
+            mixed, targets = self._mixup(normalize(mirror_pairs(images)), mirror_pairs(labels))
         return mixed, targets

@@ -6,6 +6,7 @@ import json
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,11 +26,11 @@ from pretrain.checkpoint import (
     write_json,
 )
 from pretrain.data import OnBadShard, Progress, ShardSet, open_shards
-from pretrain.loader import ImageSource, decode_all, load_batches, whole_images
+from pretrain.loader import Batch, ImageSource, decode_all, load_batches, whole_images
 from pretrain.order import plan_batches, rank_slice, steps_per_epoch
 from pretrain.ranks import Ranks, join_ranks
 from pretrain.remote import fetch_shards, is_remote
-from pretrain.step import Trainer
+from pretrain.step import StepResult, Trainer
 from pretrain.train import (
     CONFIG_NAME,
     SUMMARY_NAME,
@@ -43,6 +44,10 @@ from pretrain.watch import Watch
 
 BACKBONE_NAME = "backbone.safetensors"
 VAL_BATCH = 256
+
+STEPS_AHEAD = {"cpu": 0, "cuda": 1}
+"""Steps begun before the outcome of the one before them is looked at, so that a GPU never waits for Python. Nothing is
+saved before its step was found finite."""
 
 ONEDNN_BF16_TOO_SMALL = 32
 """At 32 px and less a ResNet's last maps are 1x1, and oneDNN's bf16 weight gradient of the kernel taps outside them is
@@ -142,21 +147,26 @@ def _run(
         if ranks.first:
             save_checkpoint(folder, trainer.step, trainer.state(), keep=max(1, keep))
 
+    def settle(batch: Batch, read: Callable[[], StepResult]) -> bool:
+        """Waits for a step; true when a rank was asked to stop before it."""
+        result = read()
+        _check_finite(batch, result, shards, ranks)
+        watch.step(batch.step + 1, batch.epoch, result)
+        return result.asked_to_stop
+
     per_epoch = total // config.epochs
     last_save = time.monotonic()
     best = trainer.best
+    begun: deque[tuple[Batch, Callable[[], StepResult]]] = deque()
     try:
         batches = load_batches(source, plans, workers=knobs.workers, pin=knobs.device == "cuda")
         for batch in watch.timed(batches):
-            result = trainer.train_step(batch, asked_to_stop=stop())
-            if not result.finite:
-                keys = ", ".join(shards.describe(index) for index in batch.indices.tolist())
-                raise TrainingDivergedError(
-                    f"step {batch.step} (epoch {batch.epoch}): the loss ({result.loss}) or its gradient is not finite; "
-                    f"samples of rank {ranks.rank}: {keys}"
-                )
-            watch.step(trainer.step, batch.epoch, result)
-            if trainer.step % per_epoch == 0:
+            begun.append((batch, trainer.begin_step(batch, asked_to_stop=stop())))
+            epoch_ends = trainer.step % per_epoch == 0
+            stopping = False
+            while len(begun) > (0 if epoch_ends or stopping else STEPS_AHEAD[knobs.device]):
+                stopping |= settle(*begun.popleft())
+            if epoch_ends:
                 accuracy = None if val_source is None else _accuracy(trainer, val_source, ranks)
                 watch.epoch(trainer.step, batch.epoch, accuracy)
                 if accuracy is not None and accuracy > best:
@@ -164,10 +174,13 @@ def _run(
                     if ranks.first:
                         header = _header(config, shards, trainer.step)
                         save_backbone(folder / "best.safetensors", trainer.averaged, header)
-            if result.asked_to_stop and trainer.step < total:
+            if stopping and trainer.step < total:
                 save(knobs.keep_checkpoints)
                 raise SavedAndStoppedError(f"stopped after step {trainer.step} of {total}; saved in {folder}")
             if trainer.step < total and time.monotonic() - last_save >= knobs.checkpoint_every_s:
+                # only looked at: a stop is heeded in the same round on every rank, and ranks' clocks differ
+                for last, read in begun:
+                    _check_finite(last, read(), shards, ranks)
                 save(knobs.keep_checkpoints)
                 last_save = time.monotonic()
     finally:
@@ -193,6 +206,15 @@ def _run(
     }
     ranks.share(lambda: _finish(out, trainer, _header(config, shards, total), summary, knobs))
     return summary
+
+
+def _check_finite(batch: Batch, result: StepResult, shards: ShardSet, ranks: Ranks) -> None:
+    if not result.finite:
+        keys = ", ".join(shards.describe(index) for index in batch.indices.tolist())
+        raise TrainingDivergedError(
+            f"step {batch.step} (epoch {batch.epoch}): the loss ({result.loss}) or its gradient is not finite; "
+            f"samples of rank {ranks.rank}: {keys}"
+        )
 
 
 def _open(data: str, out: Path, knobs: Knobs) -> ShardSet:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
@@ -69,6 +71,8 @@ class Trainer:
         self.step = 0
         self.best = -1.0
         """Highest validation accuracy so far."""
+        if self.device.type == "cuda":
+            torch.backends.cudnn.benchmark = True  # shapes do not change, so the fastest kernels are looked for once
         model = build_backbone(
             config.arch,
             num_classes=num_classes,
@@ -119,9 +123,18 @@ class Trainer:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
 
     def train_step(self, batch: Batch, *, asked_to_stop: bool = False) -> StepResult:
-        """Forward and backward over the rank's share in micro-batches, one update, one small sum over the ranks."""
+        """One step, waited for."""
+        return self.begin_step(batch, asked_to_stop=asked_to_stop)()
+
+    def begin_step(self, batch: Batch, *, asked_to_stop: bool = False) -> Callable[[], StepResult]:
+        """Forward and backward over the rank's share in micro-batches, one update, one small sum over the ranks.
+
+        On a GPU this only queues the work. The function that it returns waits for the outcome; it may be called after
+        the next step has begun, so that the GPU need not wait for Python, and again, with the same result.
+        """
         config, world = self.config, self.ranks.world_size
-        self.model.train()
+        if not self.model.training:
+            self.model.train()
         rate = learning_rate(config, self.step, self.total)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -141,15 +154,25 @@ class Trainer:
             gradient = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
         bad = (~torch.isfinite(gradient)).any().float()
         sums = self.ranks.sum(torch.cat([totals, torch.stack([bad, torch.full_like(bad, float(asked_to_stop))])]))
+        arrived = None
+        if self.device.type == "cuda":
+            sums = sums.to("cpu", non_blocking=True)
+            arrived = torch.cuda.Event()
+            arrived.record()
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
         if self.ema is not None:
             self.ema.update(self.model, self.step)
+        return functools.partial(self._result, sums, arrived, rate)
+
+    def _result(self, sums: Tensor, arrived: torch.cuda.Event | None, rate: float) -> StepResult:
+        if arrived is not None:
+            arrived.synchronize()
         loss, correct, bad_ranks, stops = sums.tolist()
         return StepResult(
-            loss=loss / config.batch_size,
-            accuracy=None if self.mixer else correct / config.batch_size,
+            loss=loss / self.config.batch_size,
+            accuracy=None if self.mixer else correct / self.config.batch_size,
             learning_rate=rate,
             finite=math.isfinite(loss) and bad_ranks == 0,
             asked_to_stop=stops > 0,

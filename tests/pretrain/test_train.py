@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import pretrain.run as run_module
 from pretrain.checkpoint import checkpoints, load_backbone
 from pretrain.recipes import RECIPES
 from pretrain.train import (
@@ -235,6 +236,38 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_samples(make_set: MakeSet
     with pytest.raises(TrainingDivergedError, match=r"^step \d .*not finite; .*shard-00000\d\.tar: 000000"):
         run(config, make_set(), tmp_path / "out", checkpoint_every_s=0.0)
     assert not (tmp_path / "out" / "summary.json").exists()
+
+
+def test_steps_may_be_looked_at_one_later_as_on_a_gpu(
+    make_set: MakeSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same run and the same message; a stop comes one step later and is resumed all the same."""
+    data = make_set(num=26)
+    diverging = dataclasses.replace(TINY, optimizer="sgd", learning_rate=1e30, warmup_epochs=0)
+    messages = []
+    for ahead in (0, 1):
+        monkeypatch.setitem(run_module.STEPS_AHEAD, "cpu", ahead)
+        run(TINY, data, tmp_path / f"whole{ahead}", val=data)
+        with pytest.raises(TrainingDivergedError, match="not finite") as diverged:
+            run(diverging, data, tmp_path / f"diverged{ahead}", checkpoint_every_s=0.0)
+        messages.append(str(diverged.value))
+        number = int(messages[-1].split()[1])
+        saved = [path.name for path in checkpoints(tmp_path / f"diverged{ahead}" / "checkpoints")]
+        assert saved == [f"step-{step:08d}.pt" for step in range(1, number + 1)][-2:]
+        with pytest.raises(SavedAndStoppedError, match=f"stopped after step {4 + ahead} of 9"):
+            run(TINY, data, tmp_path / f"parts{ahead}", val=data, stop=after(4))
+        run(TINY, data, tmp_path / f"parts{ahead}", val=data)
+    assert messages[0] == messages[1]
+    weights = {
+        (tmp_path / f"{run}{n}" / "backbone.safetensors").read_bytes() for run in ("whole", "parts") for n in (0, 1)
+    }
+    assert len(weights) == 1
+    logs = []
+    for ahead in (0, 1):
+        lines = read_metrics(tmp_path / f"whole{ahead}")
+        logs.append([{k: v for k, v in line.items() if k not in ("images_per_s", "data_wait_share")} for line in lines])
+    assert len(logs[0]) == 12
+    assert logs[0] == logs[1]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
