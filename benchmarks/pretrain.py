@@ -29,6 +29,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -153,12 +154,25 @@ def stock_transform(transforms: object) -> Callable[[Image.Image], Tensor]:
 
 def step_config(arch: str, size: int, batch_size: int) -> PretrainConfig:
     return PretrainConfig(
-        arch=arch, size=size, batch_size=batch_size, micro_batch=batch_size, rand_augment="", drop_path=0.0
+        arch=arch,
+        size=size,
+        batch_size=batch_size,
+        micro_batch=batch_size,
+        rand_augment="",
+        drop_path=0.0,
+        precision=precision(),
     )
 
 
-def our_step(config: PretrainConfig, batches: Callable[[], Iterator[Batch]], steps: int) -> Callable[[], int]:
-    trainer = Trainer(config, CLASSES, 10**6, "cpu", Ranks())
+def precision() -> Literal["bf16", "fp32"]:
+    """Without AVX-512, PyTorch's bf16 kernels for the CPU are many times slower than those for fp32."""
+    return "fp32" if torch.backends.cpu.get_cpu_capability() == "AVX2" else "bf16"
+
+
+def our_step(
+    config: PretrainConfig, batches: Callable[[], Iterator[Batch]], steps: int, *, compile: bool = False
+) -> Callable[[], int]:
+    trainer = Trainer(config, CLASSES, 10**6, "cpu", Ranks(), compile=compile)
 
     def work() -> int:
         for _, batch in zip(range(steps), batches(), strict=False):
@@ -206,7 +220,7 @@ def timm_step(config: PretrainConfig, batches: Callable[[], Iterator[Batch]], st
         model.train()
         for _, batch in zip(range(steps), batches(), strict=False):
             images, targets = mixup(normalize(batch.images), batch.labels)
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
                 loss = loss_function(model(images), targets)
             optimizer.zero_grad()
             loss.backward()
@@ -243,6 +257,7 @@ def overfit(root: Path) -> None:
         cutmix=0.0,
         drop_path=0.0,
         rand_augment="",
+        precision=precision(),
     )
     begun = time.process_time()
     summary = pretrain(config, directory, out=root / "out", val=directory, tensorboard=False, threads=1)
@@ -258,6 +273,9 @@ def main() -> int:
     parser.add_argument("--full", action="store_true", help="also ResNet-50 at 224 px")
     parser.add_argument("--only", choices=["loader", "step"], help="one part")
     parser.add_argument("--turns", type=int, default=5, help="turns of each comparison")
+    parser.add_argument(
+        "--compile", action="store_true", help="also the compiled step, at 64 px (needs a C++ compiler)"
+    )
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="cuda: the parts that need a GPU")
     parser.add_argument("--seconds", type=float, default=90.0, help="with --device cuda: time for all parts")
     parser.add_argument("--rehearse", action="store_true", help="the parts of --device cuda, tiny and on the CPU")
@@ -274,7 +292,7 @@ def main() -> int:
         if arguments.only != "step":
             kept += compare_loaders(shards, directory, folders, arguments.turns)
         if arguments.only != "loader":
-            kept += compare_steps("resnet18", 64, 64, 2, shards, arguments.turns)
+            kept += compare_steps("resnet18", 64, 64, 2, shards, arguments.turns, compile=arguments.compile)
             if arguments.full:
                 kept += compare_steps("resnet50", 224, 16, 1, shards, arguments.turns)
             overfit(root)
@@ -322,14 +340,21 @@ def compare_loaders(shards: ShardSet, directory: Path, folders: Path, turns: int
     return kept
 
 
-def compare_steps(arch: str, size: int, batch_size: int, steps: int, shards: ShardSet, turns: int) -> list[bool]:
+def compare_steps(
+    arch: str, size: int, batch_size: int, steps: int, shards: ShardSet, turns: int, *, compile: bool = False
+) -> list[bool]:
     config = step_config(arch, size, batch_size)
     sides = {
         "ours, from memory": our_step(config, memory(config), steps),
         "timm's factories": timm_step(config, memory(config), steps),
         "ours, from shards": our_step(config, from_shards(config, shards, steps), steps),
     }
-    found = Comparison(f"step: {arch} at {size} px, batch {batch_size}, bf16, mixup and cutmix, AdamW", sides, turns)
+    if compile:
+        sides["ours, compiled"] = our_step(config, memory(config), steps, compile=True)
+    setting = f"{arch} at {size} px, batch {batch_size}, {config.precision}"
+    found = Comparison(f"step: {setting}, mixup and cutmix, AdamW", sides, turns)
+    if compile:
+        found.ratio("ours, compiled", "ours, from memory")
     # one core does both here; with a core of its own the loader costs the step nothing
     found.ratio("ours, from shards", "ours, from memory")
     return [found.ratio("ours, from memory", "timm's factories", 1.0)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import threading
 import time
@@ -42,6 +43,8 @@ from pretrain.train import (
 )
 from pretrain.watch import Watch
 
+log = logging.getLogger(__name__)
+
 BACKBONE_NAME = "backbone.safetensors"
 VAL_BATCH = 256
 
@@ -80,6 +83,8 @@ def run(config: PretrainConfig, data: str, out: Path, val: str | None, knobs: Kn
             f"size {config.size} in bf16 on the CPU: oneDNN leaves gradients undefined where a 3x3 kernel only meets "
             f"padding; allowed: size above {ONEDNN_BF16_TOO_SMALL}, or precision fp32"
         )
+    if knobs.device == "cpu" and config.precision == "bf16" and torch.backends.cpu.get_cpu_capability() == "AVX2":
+        log.warning("this CPU has no AVX-512: bf16 training takes about nine times as long as fp32 (precision fp32)")
     before = torch.get_num_threads()
     if knobs.threads is not None:
         torch.set_num_threads(knobs.threads)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import Any, Literal
@@ -24,12 +25,18 @@ def pretrain(
     size: int | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
+    micro_batch: int | None = None,
     learning_rate: float | None = None,
+    ema_decay: float | None = None,
+    precision: Literal["bf16", "fp32"] | None = None,
     seed: int = 0,
     device: Literal["cpu", "cuda"] = "cpu",
     workers: int = 0,
     threads: int | None = None,
     on_bad_shard: Literal["stop", "skip"] = "stop",
+    shard_cache: Path | None = None,
+    checkpoint_every_s: float = 120.0,
+    keep_checkpoints: int = 2,
     compile: bool = False,
 ) -> int:
     """Pre-train a backbone from scratch on a rendered data set; resumable.
@@ -44,13 +51,19 @@ def pretrain(
         arch: another network than the recipe's, by torchvision's or timm's name.
         size: pixels of a training image; default: the recipe's.
         epochs: passes over the data; default: the recipe's.
-        batch_size: images for each optimiser step; default: the recipe's.
+        batch_size: images for each optimiser step, over all processes of torchrun; default: the recipe's.
+        micro_batch: images for each forward pass at most, a larger batch is accumulated; default: the recipe's.
         learning_rate: peak of the schedule; default: the recipe's.
+        ema_decay: save a moving average of the weights, for example 0.9998; 0: off; default: the recipe's.
+        precision: default: the recipe's, bf16. On CPUs without AVX-512 fp32 is many times faster.
         seed: of initialisation, order and augmentation.
         device: where to train.
         workers: processes that read and augment images; 0: in this one.
         threads: CPU threads of PyTorch; default: all cores.
         on_bad_shard: what to do about a shard that is not what the index says.
+        shard_cache: where the shards of a remote data set are kept; default: OUT/shards.
+        checkpoint_every_s: seconds between checkpoints; 0: one for each step.
+        keep_checkpoints: newest checkpoints that stay.
         compile: use torch.compile.
     """
     from pretrain.train import pretrain as run_pretrain
@@ -61,7 +74,10 @@ def pretrain(
         "size": size,
         "epochs": epochs,
         "batch_size": batch_size,
+        "micro_batch": micro_batch,
         "learning_rate": learning_rate,
+        "ema_decay": ema_decay,
+        "precision": precision,
     }
     config = dataclasses.replace(
         RECIPES[recipe], **{name: value for name, value in overrides.items() if value is not None}
@@ -77,10 +93,14 @@ def pretrain(
             threads=threads,
             compile=compile,
             on_bad_shard=on_bad_shard,
+            shard_cache=shard_cache,
+            checkpoint_every_s=checkpoint_every_s,
+            keep_checkpoints=keep_checkpoints,
             progress=progress,
         )
-    print(json.dumps(summary, indent=1))
-    print(f"backbone  {out / 'backbone.safetensors'}")
+    if os.environ.get("RANK", "0") == "0":  # torchrun: every process has the same summary
+        print(json.dumps(summary, indent=1))
+        print(f"backbone  {out / 'backbone.safetensors'}")
     return 0
 
 

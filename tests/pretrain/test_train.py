@@ -318,3 +318,15 @@ def test_settings_are_shown_without_importing_torch() -> None:
     code = "import sys, pretrain.recipes, pretrain.train; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
     assert len(RECIPES) >= 3
+
+
+def test_bf16_on_a_cpu_that_is_slow_at_it_is_said(
+    make_set: MakeSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = dataclasses.replace(TINY, size=33, epochs=1, warmup_epochs=0, precision="bf16")
+    data = make_set(num=8, size=33)
+    for capability, said in (("AVX2", 1), ("AVX512", 0)):
+        monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda capability=capability: capability)
+        caplog.clear()
+        run(config, data, tmp_path / capability)
+        assert sum("precision fp32" in record.message for record in caplog.records) == said
