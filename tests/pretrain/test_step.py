@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -90,6 +91,28 @@ def test_adamw_decays_kernels_only() -> None:
     decays = {p: group["weight_decay"] for group in trainer.optimizer.param_groups for p in group["params"]}
     assert len(decays) == 62
     assert all(decays[p] == (0.05 if p.ndim > 1 else 0.0) for p in trainer.model.parameters())
+
+
+@pytest.mark.parametrize("micro_batch", [8, 4])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_gradients_lie_in_memory_as_their_weights_do(micro_batch: int, optimizer: Literal["adamw", "sgd"]) -> None:
+    """PyTorch's fused optimisers for the CPU go through memory in order, and are wrong where the layouts differ."""
+    trainer = Trainer(dataclasses.replace(PLAIN, micro_batch=micro_batch, optimizer=optimizer), 2, 80, "cpu", Ranks())
+    update, checked = trainer.optimizer.step, []
+
+    def checking_update() -> None:
+        for weight in trainer.model.parameters():
+            assert weight.grad is not None
+            assert weight.grad.stride() == weight.stride()
+            checked.append(weight)
+        update()
+
+    trainer.optimizer.step = checking_update  # type: ignore[method-assign, assignment]
+    for step in range(2):
+        trainer.train_step(batch(step))
+    assert len(checked) == 2 * 62
+    for weight, state in trainer.optimizer.state.items():
+        assert all(value.stride() == weight.stride() for value in state.values() if value.ndim)
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch() -> None:
