@@ -131,8 +131,18 @@ def _rand_augment(policy: Augmentation) -> Any:
         from timm.data.auto_augment import rand_augment_transform
 
         hparams = {"translate_const": int(policy.size * 0.45), "img_mean": tuple(round(255 * x) for x in MEAN)}
-        _policies[policy] = rand_augment_transform(policy.rand_augment, hparams)
+        transform = rand_augment_transform(policy.rand_augment, hparams)
+        for op in transform.ops:
+            if op.name.startswith("Posterize"):
+                op.level_fn = functools.partial(_at_least_one_bit, op.level_fn)
+        _policies[policy] = transform
     return _policies[policy]
+
+
+def _at_least_one_bit(level_function: Any, level: float, hparams: Any) -> tuple[int]:
+    """At its highest level timm's rising posterize keeps 0 bits, a black image, which Pillow from 12 on refuses."""
+    (bits,) = level_function(level, hparams)
+    return (max(1, bits),)
 
 
 @contextlib.contextmanager

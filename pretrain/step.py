@@ -157,7 +157,7 @@ class Trainer:
         arrived = None
         if self.device.type == "cuda":
             sums = sums.to("cpu", non_blocking=True)
-            arrived = torch.cuda.Event()
+            arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
             arrived.record()
         self.optimizer.step()
         self.optimizer.zero_grad()
