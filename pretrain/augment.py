@@ -142,7 +142,7 @@ def _rand_augment(policy: Augmentation) -> Any:
 
 
 def _at_least_one_bit(level_function: Any, level: float, hparams: Any) -> tuple[int]:
-    """At its highest level timm's rising posterize keeps 0 bits, a black image, which Pillow from 12 on refuses."""
+    """At its highest level timm's rising posterize keeps 0 bits, a black image, which Pillow 13 refuses."""
     (bits,) = level_function(level, hparams)
     return (max(1, bits),)
 
