@@ -4,7 +4,7 @@ intervals.
     python -P benchmarks/pathways_transfer.py --backbone BACKBONE.safetensors --out results/pathways
 
 About 30 minutes on 2 idle cores with a ResNet-18 at the defaults (64 px, 4 tasks, 3 seeds); --methods and --tasks
-choose parts. Every finished (task, method) pair stays in --out/<task>/<method>: run it again and only what is missing
+choose parts, which several processes may work on at once. Every finished (task, method) pair stays in --out/<task>/<method>: run it again and only what is missing
 is done. The tables go to stdout and, as CSV, to --out/pathways.csv. (-P: or else benchmarks/transfer.py hides the
 package `transfer`.)
 
@@ -43,7 +43,7 @@ def configured(name: str, arguments: argparse.Namespace) -> PathwayConfig:
         "learning_rates": (0.02, 0.005),
         "milestones": (0.6, 0.85),
         "augment": "crop_flip",
-        "precision": "bf16",
+        "precision": arguments.precision,
         "seeds": tuple(range(arguments.seeds)),
     }
     kind = METHODS[name]
@@ -158,6 +158,8 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--images", type=int, help="only so many images per split, for trying the command")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     arguments = parser.parse_args()
     unknown = set(arguments.methods) - set(METHODS)
     if unknown:
@@ -169,7 +171,9 @@ def main() -> int:
             began = time.monotonic()
             folder = arguments.out / task_name / name
             config = configured(name, arguments)
-            summary = train_pathway(config, arguments.backbone, task, out=folder, threads=arguments.threads)
+            summary = train_pathway(
+                config, arguments.backbone, task, out=folder, device=arguments.device, threads=arguments.threads
+            )
             results[task_name, name] = summary
             print(
                 f"{task_name} {name}: {summary['score']:.1f} % ({', '.join(f'{s:.1f}' for s in summary['scores'])}),"

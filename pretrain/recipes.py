@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from pretrain.train import PretrainConfig
 
 # simpath pretrain --recipe paper --data DATA --out OUT [--device cuda]
@@ -46,9 +48,11 @@ SMALL = PretrainConfig(
     grayscale=0.2,
     interpolation="bilinear",
     zero_init_residual=False,
+    # bf16 is 1.4 times as fast on CPUs that have it, and a ninth of the speed on those that do not
+    precision="fp32",
 )
 
-# The demo's: as SMALL, 30 epochs of 480 images.
-DEMO = SMALL
+# The demo's: 15 epochs of 480 images at 48 px, so that ten minutes are enough for a CPU with AVX2 only.
+DEMO = dataclasses.replace(SMALL, size=48, epochs=15)
 
 RECIPES = {"paper": PAPER, "paper-sgd": PAPER_SGD, "small": SMALL, "demo": DEMO}
