@@ -4,9 +4,9 @@ intervals.
     python -P benchmarks/pathways_transfer.py --backbone BACKBONE.safetensors --out results/pathways
 
 About 30 minutes on 2 idle cores with a ResNet-18 at the defaults (64 px, 4 tasks, 3 seeds); --methods and --tasks
-choose parts, which several processes may work on at once. Every finished (task, method) pair stays in --out/<task>/<method>: run it again and only what is missing
-is done. The tables go to stdout and, as CSV, to --out/pathways.csv. (-P: or else benchmarks/transfer.py hides the
-package `transfer`.)
+choose parts, which several processes may work on at once. Every finished (task, method) pair stays in
+--out/<task>/<method>: run it again and only what is missing is done. The tables go to stdout and, as CSV, to
+--out/pathways.csv. (-P: or else benchmarks/transfer.py hides the package `transfer`.)
 
 Promised: SpotTune at least as good as standard fine-tuning within the interval on average and better than feature
 extraction; BlockDrop within 1 point of the full network at 20 % or more FLOPs saved. Exit status 1 if not.
