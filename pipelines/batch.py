@@ -13,7 +13,9 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
+
+import tyro
 
 BatchSystem = Literal["slurm", "pbs", "lsf", "sge", "oar", "moab", "htcondor"]
 BATCH_SYSTEMS: tuple[str, ...] = get_args(BatchSystem)
@@ -29,25 +31,27 @@ class BatchConfig:
     """What to ask a batch system for; one job holds one worker, on one node."""
 
     jobs: int = 1
-    """Batch jobs, so many workers; a lost one is replaced."""
+    """Batch jobs to hold, each one worker on one node; a lost one is replaced."""
     cores: int = 4
-    """Cores of each job."""
+    """Cores of each job; a render takes one core (or GPU), pre-training all of them."""
     memory: str = "16GB"
-    """Memory of each job."""
+    """Memory of each job, such as 16GB."""
     gpus: int = 0
-    """GPUs of each job."""
+    """GPUs of each job; pre-training uses all of them."""
     walltime: str = "04:00:00"
-    """Longest run of each job, [days-]hours:minutes:seconds."""
+    """Longest run of each job, [days-]hours:minutes:seconds; before its end the work is saved."""
+    stagger_s: int | None = None
+    """Seconds over which the ends of the workers are spread; default: a twentieth of the walltime."""
     queue: str | None = None
     """Queue or partition."""
     account: str | None = None
     """Account or project that pays."""
-    directives: tuple[str, ...] = ()
-    """Further directives, without the `#SBATCH`."""
-    prologue: tuple[str, ...] = ()
-    """Shell lines before the work: `module load …`, `source …`."""
+    directives: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """A further directive without the `#SBATCH`, such as --batch.directives=--qos=high; may be repeated."""
+    prologue: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """A shell line before the work, such as "module load cuda"; may be repeated."""
     interface: str | None = None
-    """Network interface that scheduler and workers use, such as ib0."""
+    """Network interface that scheduler and workers use, such as ib0; default: the one of the host's name."""
 
     def __post_init__(self) -> None:
         for name, low in (("jobs", 1), ("cores", 1), ("gpus", 0)):
@@ -57,6 +61,8 @@ class BatchConfig:
             raise ValueError(f"memory is {self.memory!r}; allowed: a number with KB, MB, GB or TB, such as 16GB")
         if self.walltime_s < 2 * _SAVING_S:
             raise ValueError(f"walltime is {self.walltime!r}; allowed: {2 * _SAVING_S // 60} minutes and longer")
+        if self.stagger_s is not None and not 0 <= self.stagger_s <= self.lifetime_s // 2:
+            raise ValueError(f"stagger_s is {self.stagger_s}; allowed: 0 to {self.lifetime_s // 2} for this walltime")
         for text in (*self.directives, *filter(None, (self.queue, self.account, self.interface))):
             if "\n" in text:
                 raise ValueError(f"{text!r} holds a line break; allowed: one line")
@@ -102,6 +108,29 @@ class BatchConfig:
         minutes, rest = divmod(self.walltime_s, 60)
         text = f"{minutes // 60:02d}:{minutes % 60:02d}"
         return f"{text}:{rest:02d}" if seconds else text
+
+
+def worker_options(system: str, config: BatchConfig, resources: str, logs: Path) -> dict[str, Any]:
+    """What a worker's batch job is made from, as dask-jobqueue's job classes take it; `resources` is what it offers."""
+    stagger_s = config.lifetime_s // 20 if config.stagger_s is None else config.stagger_s
+    return {
+        "cores": config.cores,
+        "processes": 1,
+        "memory": config.memory,
+        "interface": config.interface,
+        "log_directory": str(logs),
+        "death_timeout": 120,
+        "job_extra_directives": [*config.gpu_directives(system), *config.directives],
+        "job_script_prologue": list(config.prologue),
+        "worker_extra_args": [
+            *("--resources", resources),
+            # the stagger keeps all workers from saving and starting again at the same moment
+            *("--lifetime", f"{config.lifetime_s - stagger_s}s"),
+            *("--lifetime-stagger", f"{stagger_s}s"),
+            "--no-dashboard",
+        ],
+        **config.accounting(system),
+    }
 
 
 def batch_script(system: ScriptSystem, config: BatchConfig, command: Sequence[str], *, name: str, log: Path) -> str:

@@ -20,18 +20,18 @@ import time
 import uuid
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import dask
 from distributed import Client, LocalCluster, Security, WorkerPlugin, get_worker
 
-from pipelines.batch import BATCH_SYSTEMS, BatchConfig
+from pipelines.batch import BATCH_SYSTEMS, BatchConfig, worker_options
 from pipelines.child import ChildPool, visible_gpus
 from pipelines.configs import from_json, to_json
 from pipelines.job import Job, Outcome
+from pipelines.place import ADDRESSES, NO_TLS, Place, TlsFiles
 
 _CORE, _GPU = "core", "gpu"
 # Two busy cores answer late: Dask's own limits (10 to 30 s) would take a slow node for a lost one.
@@ -48,20 +48,10 @@ _SETTINGS = {
 }
 _WORKERS_REFRESH_S = 2.0
 _FIRST_WORKER_S = 30
-_ADDRESSES = ("tcp://", "tls://")
 
 
 class ClusterLost(RuntimeError):
     """The scheduler is gone; what was made is in the store, and a second run continues."""
-
-
-@dataclass(frozen=True)
-class TlsFiles:
-    """Credentials for a `tls://` scheduler, as PEM files."""
-
-    ca: Path
-    cert: Path
-    key: Path
 
 
 class DaskCluster:
@@ -183,7 +173,7 @@ def open_cluster(
     workers: int = 1,
     batch: BatchConfig | None = None,
     scratch: Path | None = None,
-    tls: TlsFiles | None = None,
+    tls: TlsFiles = NO_TLS,
     report: Path | None = None,
 ) -> Iterator[DaskCluster]:
     """A cluster by name: `local`, a batch system, or the address `tcp://…` or `tls://…` of a running scheduler.
@@ -214,7 +204,7 @@ def open_cluster(
             batch = batch or BatchConfig()
             planned = (batch.cores, batch.gpus)
             client = stack.enter_context(_batch(spec, batch, scratch))
-        elif spec.startswith(_ADDRESSES):
+        elif spec.startswith(ADDRESSES):
             client = stack.enter_context(_existing(spec, tls))
         else:
             names = ", ".join(["local", *BATCH_SYSTEMS, "tcp://HOST:PORT", "tls://HOST:PORT"])
@@ -228,6 +218,19 @@ def open_cluster(
             yield cluster
         finally:
             cluster.stop()
+
+
+def open_place(place: Place, out: Path) -> AbstractContextManager[DaskCluster]:
+    """The cluster that a run asked for; `out` holds its worker logs, its credentials and its performance report."""
+    return open_cluster(
+        place.cluster,
+        cores=place.cores,
+        workers=place.workers,
+        batch=place.batch,
+        scratch=out.absolute(),
+        tls=place.tls,
+        report=out / "performance.html" if place.performance_report else None,
+    )
 
 
 def worker_resources(cores: int, gpus: int) -> str:
@@ -266,7 +269,7 @@ def _batch(system: str, config: BatchConfig, scratch: Path) -> Iterator[Any]:
     classes = {name.removesuffix("Cluster").lower(): name for name in dir(dask_jobqueue) if name.endswith("Cluster")}
     logs, secrets = scratch / "workers", scratch / ".tls"
     logs.mkdir(parents=True, exist_ok=True)
-    options = batch_options(system, config, logs)
+    options = worker_options(system, config, worker_resources(config.cores, config.gpus), logs)
     options |= {
         "security": _temporary_credentials(secrets),
         "scheduler_options": {"dashboard_address": "127.0.0.1:0"},
@@ -281,28 +284,6 @@ def _batch(system: str, config: BatchConfig, scratch: Path) -> Iterator[Any]:
             yield client
     finally:
         shutil.rmtree(secrets, ignore_errors=True)
-
-
-def batch_options(system: str, config: BatchConfig, logs: Path) -> dict[str, Any]:
-    """What a worker's batch job is made from, as dask-jobqueue's job classes take it."""
-    return {
-        "cores": config.cores,
-        "processes": 1,
-        "memory": config.memory,
-        "interface": config.interface,
-        "log_directory": str(logs),
-        "death_timeout": 120,
-        "job_extra_directives": [*config.gpu_directives(system), *config.directives],
-        "job_script_prologue": list(config.prologue),
-        "worker_extra_args": [
-            *("--resources", worker_resources(config.cores, config.gpus)),
-            # the stagger keeps all workers from saving and starting again at the same moment
-            *("--lifetime", f"{config.lifetime_s - config.lifetime_s // 20}s"),
-            *("--lifetime-stagger", f"{config.lifetime_s // 20}s"),
-            "--no-dashboard",
-        ],
-        **config.accounting(system),
-    }
 
 
 def _temporary_credentials(folder: Path) -> Any:
@@ -320,12 +301,13 @@ def _temporary_credentials(folder: Path) -> Any:
 
 
 @contextmanager
-def _existing(address: str, tls: TlsFiles | None) -> Iterator[Any]:
+def _existing(address: str, tls: TlsFiles) -> Iterator[Any]:
     security = None
     if address.startswith("tls://"):
-        if tls is None:
-            raise ValueError(f"{address} needs credentials: CA, certificate and key files")
-        if missing := [path for path in (tls.ca, tls.cert, tls.key) if not path.is_file()]:
+        given = [path for path in (tls.ca, tls.cert, tls.key) if path is not None]
+        if len(given) < 3:
+            raise ValueError(f"{address} needs credentials: --tls.ca, --tls.cert and --tls.key")
+        if missing := [path for path in given if not path.is_file()]:
             raise FileNotFoundError(f"{missing[0]} does not exist")
         files = {"tls_ca_file": str(tls.ca), "tls_client_cert": str(tls.cert), "tls_client_key": str(tls.key)}
         security = cast("Any", Security)(require_encryption=True, **files)

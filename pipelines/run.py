@@ -23,12 +23,13 @@ import numpy as np
 import psutil
 
 from pipelines.artifact import Store, write_text
-from pipelines.cluster import open_cluster
+from pipelines.cluster import open_place
 from pipelines.configs import to_json
 from pipelines.doctor import require_device
 from pipelines.experiment import Experiment, ExperimentConfig, ExperimentTask, Found, Setting
 from pipelines.flow import Flow, StageFailed
 from pipelines.pictures import task_sheet
+from pipelines.place import Place
 from pipelines.progress import Board, Display
 from pipelines.report import write_report
 from pipelines.results import CHOSEN, as_csv, comparisons, format_table, preference, transfer_scores
@@ -66,7 +67,7 @@ def run_experiment(
     *,
     out: Path,
     store: Path | None,
-    cluster: str,
+    place: Place,
     device: str,
     command: tuple[str, ...],
 ) -> RunResult:
@@ -80,7 +81,7 @@ def run_experiment(
         OSError: a file cannot be read or written.
     """
     started, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
-    if cluster == "local":
+    if place.cluster == "local":
         require_device(device)
     for task in tasks:
         _check_task(task, config)
@@ -88,7 +89,7 @@ def run_experiment(
     display = Display(status=out / "status.json", title=f"simpath {name}")
     missing: list[str] = []
     parts: dict[str, Any] = {}
-    with open_cluster(cluster) as workers:
+    with open_place(place, out) as workers:
         flow = Flow(
             Store(store or out / "store"), workers, run=f"{name}-{out.name}", progress=display, logs=out / "logs"
         )

@@ -5,19 +5,24 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from pipelines.batch import BatchConfig
 from pipelines.experiment import ExperimentConfig, ExperimentTask
+from pipelines.place import LOCAL, ONE_JOB, Place
 from pipelines.presets import DEMO, DEMO_TASKS, PRESETS, tasks_under, with_budget
 
-ONE_JOB = BatchConfig()
+# its fields are options of their own: --cluster, --batch.jobs, …
+PlaceOptions = Annotated[Place, tyro.conf.arg(name="")]
 
 
 def demo(
-    out: Path = Path("demo"), store: Path | None = None, device: Literal["cpu", "cuda"] = "cpu", cluster: str = "local"
+    out: Path = Path("demo"),
+    store: Path | None = None,
+    device: Literal["cpu", "cuda"] = "cpu",
+    place: PlaceOptions = LOCAL,
 ) -> int:
     """Run the whole flow at toy scale, with nothing to download.
 
@@ -28,9 +33,9 @@ def demo(
         out: directory of the results.
         store: directory of the artifact store; default OUT/store.
         device: where networks train and Blender renders.
-        cluster: `local`, or the address of a Dask scheduler (tcp://… or tls://…).
+        place: where the work is done.
     """
-    return _run("demo", DEMO, DEMO_TASKS, out, store, cluster, device)
+    return _run("demo", DEMO, DEMO_TASKS, out, store, place, device)
 
 
 def run(
@@ -40,7 +45,7 @@ def run(
     budget: int | None = None,
     store: Path | None = None,
     device: Literal["cpu", "cuda"] = "cpu",
-    cluster: str = "local",
+    place: PlaceOptions = LOCAL,
 ) -> int:
     """Run the whole experiment on your own tasks; resumable.
 
@@ -53,10 +58,10 @@ def run(
         budget: settings to render at most; default: the preset's.
         store: directory of the artifact store; default OUT/store.
         device: where networks train and Blender renders.
-        cluster: `local`, or the address of a Dask scheduler (tcp://… or tls://…).
+        place: where the work is done.
     """
     config = PRESETS[preset] if budget is None else with_budget(PRESETS[preset], budget)
-    return _run(preset, config, tasks_under(tasks), out, store, cluster, device)
+    return _run(preset, config, tasks_under(tasks), out, store, place, device)
 
 
 def _run(
@@ -65,7 +70,7 @@ def _run(
     tasks: tuple[ExperimentTask, ...],
     out: Path,
     store: Path | None,
-    cluster: str,
+    place: Place,
     device: str,
 ) -> int:
     from pipelines.run import run_experiment
@@ -76,7 +81,7 @@ def _run(
         tasks,
         out=out,
         store=store,
-        cluster=cluster,
+        place=place,
         device=device,
         command=("simpath", *sys.argv[1:]),
     )
@@ -130,6 +135,10 @@ def submit(
     from pipelines.batch import batch_script
     from pipelines.batch import submit as hand_over
 
+    if batch.jobs != 1:
+        raise ValueError(
+            f"batch.jobs is {batch.jobs}; submit makes one job (the command's own --batch.jobs may differ)"
+        )
     text = batch_script(system, batch, shlex.split(command), name=script.stem, log=script.with_suffix(".log"))
     script.parent.mkdir(parents=True, exist_ok=True)
     write_text(script, text)

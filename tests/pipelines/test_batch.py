@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.batch import BATCH_SYSTEMS, BatchConfig, batch_script, submit
-from pipelines.cluster import batch_options
+from pipelines.batch import BATCH_SYSTEMS, BatchConfig, batch_script, submit, worker_options
+from pipelines.cluster import worker_resources
 
 CONFIG = BatchConfig(
     cores=8,
@@ -66,6 +66,7 @@ def test_the_command_reaches_the_shell_as_it_was_given(tmp_path: Path) -> None:
         ({"memory": "lots"}, "memory is 'lots'"),
         ({"walltime": "4 hours"}, "walltime is '4 hours'"),
         ({"walltime": "00:05:00"}, "allowed: 10 minutes and longer"),
+        ({"stagger_s": 8000}, "stagger_s is 8000; allowed: 0 to 7050"),
         ({"queue": "a\n#SBATCH --uid=0"}, "holds a line break"),
     ],
 )
@@ -94,10 +95,18 @@ def test_workers_of_every_system_ask_for_cores_and_offer_them(tmp_path: Path, sy
     classes = {name.lower(): name for name in dir(dask_jobqueue) if name.endswith("Cluster")}
     job_class = getattr(dask_jobqueue, classes[f"{system}cluster"]).job_cls
     config = BatchConfig(cores=6, memory="12GB", gpus=1, walltime="02:00:00", queue="long", account="vision")
-    script = job_class("tls://127.0.0.1:1", name="w", **batch_options(system, config, tmp_path)).job_script()
+    options = worker_options(system, config, worker_resources(6, 1), tmp_path)
+    script = job_class("tls://127.0.0.1:1", name="w", **options).job_script()
     assert "--resources core=6,gpu=1" in script
     assert "--nthreads 6" in script
     # 2 hours less 5 minutes to save, less the stagger
     assert "--lifetime 6555s --lifetime-stagger 345s" in script
     if system != "htcondor":
         assert "long" in script and "vision" in script and "2:00" in script
+
+
+def test_a_stagger_of_ones_own_is_taken_off_the_lifetime(tmp_path: Path) -> None:
+    config = BatchConfig(walltime="02:00:00", stagger_s=600)
+    words = worker_options("slurm", config, worker_resources(4, 0), tmp_path)["worker_extra_args"]
+    assert words[words.index("--lifetime") + 1] == "6300s"
+    assert words[words.index("--lifetime-stagger") + 1] == "600s"

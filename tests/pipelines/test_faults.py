@@ -17,8 +17,9 @@ import pytest
 
 from pipelines.artifact import Store
 from pipelines.care import verify
-from pipelines.cluster import ClusterLost, TlsFiles, open_cluster, worker_resources
+from pipelines.cluster import ClusterLost, open_cluster, worker_resources
 from pipelines.flow import Flow, InProcess, StageFailed
+from pipelines.place import TlsFiles
 
 
 @pytest.fixture

@@ -1,0 +1,62 @@
+"""Where a run's workers are, as a person asks for it; `pipelines.cluster.open_cluster` brings it about.
+
+Apart from there because this module loads no Dask: the command line shows these fields as options, and help must
+answer at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.batch import BATCH_SYSTEMS, BatchConfig
+
+ADDRESSES = ("tcp://", "tls://")
+
+
+@dataclass(frozen=True)
+class TlsFiles:
+    """Credentials for a `tls://` scheduler."""
+
+    ca: Path | None = None
+    """PEM file of the authority that signed the scheduler's certificate."""
+    cert: Path | None = None
+    """PEM file of this client's certificate."""
+    key: Path | None = None
+    """PEM file of this client's private key."""
+
+
+ONE_JOB, NO_TLS = BatchConfig(), TlsFiles()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the work is done."""
+
+    cluster: str = "local"
+    """local; a batch system: slurm, pbs, lsf, sge, oar, moab, htcondor; or a scheduler: tls://HOST:PORT, tcp://HOST:PORT."""
+    cores: int | None = None
+    """Cores of this machine to use, only for `--cluster local`; default: all that this process may run on."""
+    workers: int = 1
+    """Worker processes that share these cores, only for `--cluster local`; no job spans two."""
+    batch: BatchConfig = ONE_JOB
+    """What is asked of the batch system, only for `--cluster slurm` and the like."""
+    tls: TlsFiles = NO_TLS
+    """Credentials, only for `--cluster tls://HOST:PORT`."""
+    performance_report: bool = False
+    """Also write OUT/performance.html, Dask's record of what every worker did when."""
+
+    def __post_init__(self) -> None:
+        if self.cluster != "local" and self.cluster not in BATCH_SYSTEMS and not self.cluster.startswith(ADDRESSES):
+            names = ", ".join(["local", *BATCH_SYSTEMS, "tcp://HOST:PORT", "tls://HOST:PORT"])
+            raise ValueError(f"cluster {self.cluster!r}; allowed: {names}")
+        # an option that would be ignored is a misunderstanding: say so before hours are spent
+        if self.cluster != "local" and (self.cores is not None or self.workers != 1):
+            raise ValueError(f"cores and workers are for the cluster local, not for {self.cluster}")
+        if self.cluster not in BATCH_SYSTEMS and self.batch != ONE_JOB:
+            raise ValueError(f"batch options are for the clusters {', '.join(BATCH_SYSTEMS)}, not for {self.cluster}")
+        if not self.cluster.startswith("tls://") and self.tls != NO_TLS:
+            raise ValueError(f"tls options are for a cluster tls://HOST:PORT, not for {self.cluster}")
+
+
+LOCAL = Place()
