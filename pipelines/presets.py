@@ -29,14 +29,15 @@ DEMO = ExperimentConfig(
 )
 
 # simpath run small --tasks DIR --out OUT
-# About an hour on 2 cores with seven tasks: 10 settings x 960 images of 64 px, 30 epochs of ResNet-18, three seeds for
-# the final rows (an estimate: docs/results.md says how far a run came). The goal is 10 points over random weights on
+# 10 settings x 960 images of 64 px, 30 epochs of ResNet-18, three seeds for the final rows; features at 128 px, since
+# thin lines are lost at 64 (docs/decisions.md). An hour and a half on 2 cores with AVX-512, three times that with AVX2
+# only: estimates from the speed of its parts, no run came to its end. The goal is 10 points over random weights on
 # line drawings.
 SMALL = ExperimentConfig(
-    render=RenderConfig(size=64, samples=16, images_per_shard=240),
+    render=RenderConfig(size=64, samples=16, images_per_shard=240, catalog=CatalogConfig(num_classes=60)),
     num_images=960,
     pretrain=PRETRAIN_SMALL,
-    features=FeatureConfig(size=64, resize=64),
+    features=FeatureConfig(size=128, resize=128),
     score=ScoreConfig(method="linear", selection="cv"),
     controller=ReinforceConfig(budget=10),
     uniform_settings=2,
