@@ -137,6 +137,7 @@ def _serve_bare() -> None:
         lambda name: hdri_path(name, None),
         Path(job["folder"]),
         importance_map=settings.importance_map,
+        texture_path=Path,
     )
     print("ready", file=answers, flush=True)
     for line in sys.stdin:

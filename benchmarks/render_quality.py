@@ -163,6 +163,7 @@ def _our_loop(job: dict[str, Any], settings: RenderSettings, folder: Path) -> An
         lambda name: hdri_path(name, None),
         folder,
         importance_map=settings.importance_map,
+        texture_path=Path,
     )
 
     def draw(spec: SceneSpec) -> np.ndarray:

@@ -21,9 +21,16 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
 def to_json(value: Any) -> Any:
-    """Plain JSON of a config value. Raises ValueError for anything that `from_json` could not restore."""
+    """Plain JSON of a config value. Raises ValueError for anything that `from_json` could not restore.
+
+    A field with `omit_default` in its metadata was added later: at its default it is left out, so that digests stay.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {
+            field.name: to_json(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+            if not (field.metadata.get("omit_default") and getattr(value, field.name) == field.default)
+        }
     if isinstance(value, Mapping):
         if bad := [key for key in value if not isinstance(key, str)]:
             raise ValueError(f"config holds a mapping with the key {bad[0]!r}; allowed: text keys")

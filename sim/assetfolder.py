@@ -15,23 +15,25 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
 import re
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
+from sim.exr import MAGIC, exr_size
+from sim.importchild import ImportChild, cache_folder
 from sim.scene import MaterialSpec
 
 SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl")
-LISTED_SUFFIXES = (".fbx", ".usd", ".usda", ".usdc", ".usdz", ".blend")
-"""Formats whose external references cannot be checked before they are read; they are named, not read."""
+TRUSTED_SUFFIXES = (".fbx", ".usd", ".usda", ".usdc", ".usdz")
+"""Formats whose external references cannot be checked before they are read: read by Blender, with `trust` only."""
+LISTED_SUFFIXES = (*TRUSTED_SUFFIXES, ".blend")
+"""Named when they are not read; .blend files may hold scripts and never are."""
 HDRI_SUFFIXES = (".hdr", ".exr")
+MAX_HDRI_PIXELS = 16384 * 8192
 IMPORT_VERSION = 1
 """Part of the cache's key: to be raised when an import gives another mesh."""
 
@@ -57,8 +59,12 @@ class FolderScan:
     """First line of a licence file, if there is one."""
 
 
-def scan_models(root: Path, *, strict: bool = False) -> FolderScan:
+def scan_models(root: Path, *, strict: bool = False, trust: bool = False) -> FolderScan:
     """Find, import and cache every model under `root`.
+
+    Args:
+        strict: a file that is not taken is an error.
+        trust: read .fbx and .usd files too, and what they refer to, wherever it lies.
 
     Raises:
         FileNotFoundError: no such folder.
@@ -71,7 +77,7 @@ def scan_models(root: Path, *, strict: bool = False) -> FolderScan:
         raise ValueError(f"asset folder {root} holds no model; wanted: <category>/<model>{'|'.join(SUFFIXES)}")
     models: dict[str, list[FolderModel]] = defaultdict(list)
     problems: dict[str, str] = {}
-    with _Importer(root) as importer:
+    with _Importer(root, trust) as importer:
         for category, path in found:
             name = path.relative_to(root).as_posix()
             models[category]
@@ -87,34 +93,71 @@ def scan_models(root: Path, *, strict: bool = False) -> FolderScan:
     if empty := [category for category, taken in models.items() if not taken]:
         raise ValueError(f"category {empty[0]!r} is left without a model; first reason: {first[0]}: {first[1]}")
     ordered = {category: tuple(models[category]) for category in sorted(models)}
-    return FolderScan(ordered, problems, _license(root))
+    return FolderScan(ordered, problems, license_note(root))
 
 
-def scan_hdris(root: Path) -> list[tuple[str, Path, str]]:
-    """(name, path, sha256) of every .hdr and .exr under `root`, sorted by name.
+@dataclass(frozen=True)
+class HdriScan:
+    maps: tuple[tuple[str, Path, str], ...]
+    """(name, path, sha256) of every environment map, sorted by path."""
+    problems: dict[str, str]
+    """Why a file was not taken, by path inside the folder."""
+    license: str
+
+
+def scan_hdris(root: Path, *, strict: bool = False) -> HdriScan:
+    """Find every .hdr and .exr under `root`.
 
     Raises:
-        FileNotFoundError, ValueError: no such folder, no environment map in it, or a file that is none.
+        FileNotFoundError: no such folder.
+        ValueError: no environment map is left; or with `strict` any file is not taken.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"HDRI folder {root} does not exist")
-    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in HDRI_SUFFIXES and path.is_file())
+    paths = [path for path in sorted(root.rglob("*")) if path.suffix.lower() in HDRI_SUFFIXES]
+    paths = [path for path in paths if path.is_file() or path.is_symlink()]
     if not paths:
         raise ValueError(f"HDRI folder {root} holds no {' or '.join(HDRI_SUFFIXES)} file")
-    maps = []
+    maps, problems = [], {}
     for path in paths:
+        inside = path.relative_to(root)
+        problem = hdri_problem(path, root)
+        if problem is not None:
+            problems[inside.as_posix()] = problem
+            continue
         with path.open("rb") as file:
-            head = file.read(10)
-            digest = hashlib.file_digest(_rewound(file), "sha256").hexdigest()
-        if not (head.startswith((b"#?RADIANCE", b"#?RGBE")) or head.startswith(b"\x76\x2f\x31\x01")):
-            raise ValueError(f"{path} is no environment map: neither Radiance HDR nor OpenEXR")
-        maps.append((path.relative_to(root).with_suffix("").as_posix(), path, digest))
-    return maps
+            maps.append((inside.with_suffix("").as_posix(), path, hashlib.file_digest(file, "sha256").hexdigest()))
+    first = next(iter(problems.items()), ("", ""))
+    if strict and problems:
+        raise ValueError(f"{first[0]}: {first[1]} ({len(problems)} files were not taken)")
+    if not maps:
+        raise ValueError(f"HDRI folder {root} is left without an environment map; first reason: {first[0]}: {first[1]}")
+    return HdriScan(tuple(maps), problems, license_note(root))
 
 
-def _rewound(file: IO[bytes]) -> Any:
-    file.seek(0)
-    return file
+def hdri_problem(path: Path, root: Path) -> str | None:
+    """Why a file cannot be an environment map, by its header; None when it can."""
+    if not path.resolve().is_relative_to(root.resolve()):
+        return "it is a link that leads outside the HDRI folder"
+    if not path.is_file():
+        return "it is a link to nothing"
+    with path.open("rb") as file:
+        head = file.read(1 << 16)
+    if head.startswith((b"#?RADIANCE", b"#?RGBE")):
+        match = re.search(rb"\n[-+][XY] (\d+) [-+][XY] (\d+)\n", head)
+        size = None if match is None else (int(match[2]), int(match[1]))
+    elif head.startswith(MAGIC):
+        try:
+            size = exr_size(head)
+        except ValueError:
+            size = None
+    else:
+        return "it is no environment map: neither Radiance HDR nor OpenEXR"
+    if size is None:
+        return "it is no environment map: its header is damaged"
+    if min(size) < 1 or size[0] * size[1] > MAX_HDRI_PIXELS:
+        return f"it has {size[0]} x {size[1]} pixels; allowed: {MAX_HDRI_PIXELS} in all"
+    return None
 
 
 def _find(root: Path) -> Iterator[tuple[str, Path]]:
@@ -165,7 +208,8 @@ def _taxonomy(root: Path) -> dict[str, str]:
     return {row["synsetId"]: row["name"].split(",")[0] for row in json.loads(path.read_text(encoding="utf-8"))}
 
 
-def _license(root: Path) -> str:
+def license_note(root: Path) -> str:
+    """First line of a licence file, if there is one."""
     for name in ("LICENSE", "LICENSE.txt", "LICENSE.md", "License.txt", "SOURCE.txt"):
         if (root / name).is_file():
             lines = (root / name).read_text(errors="replace").strip().splitlines()
@@ -178,19 +222,13 @@ def _material(record: dict[str, Any]) -> MaterialSpec:
     return MaterialSpec(**{**record, **colors})
 
 
-def cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "simpath" / "models"
-
-
 class _Importer:
     """Answers from the cache where it can, else asks the importing child, which is started when first needed."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._cache = cache_folder()
-        self._cache.mkdir(parents=True, exist_ok=True)
-        self._child: subprocess.Popen[str] | None = None
+    def __init__(self, root: Path, trust: bool) -> None:
+        self._root, self._trust = root, trust
+        self._cache = cache_folder("models")
+        self._child = ImportChild()
 
     def __enter__(self) -> Self:
         return self
@@ -198,18 +236,21 @@ class _Importer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._child is not None:
-            assert self._child.stdin is not None and self._child.stdout is not None
-            self._child.stdin.close()
-            self._child.stdout.close()
-            self._child.wait()
+        self._child.close()
 
     def take(self, path: Path) -> dict[str, Any]:
         """The model's record with "mesh", the cached file; or {"error": reason}."""
-        if path.suffix.lower() in LISTED_SUFFIXES:
-            return {"error": f"{path.suffix} files are not read: what they refer to cannot be checked before"}
+        suffix = path.suffix.lower()
+        if suffix in TRUSTED_SUFFIXES and not self._trust:
+            return {
+                "error": f"{path.suffix} files are read with --trust-assets only: what they refer to cannot be checked"
+            }
+        if suffix == ".blend":
+            return {"error": ".blend files are never read: they may hold scripts"}
         if not path.resolve().is_relative_to(self._root.resolve()):
             return {"error": "it is a link that leads outside the asset folder"}
+        if not path.is_file():
+            return {"error": "it is a link to nothing"}
         up = up_axis(path)
         with path.open("rb") as file:
             key = hashlib.file_digest(file, "sha256").hexdigest()
@@ -217,9 +258,8 @@ class _Importer:
         known = self._cached(place.with_suffix(".json"), path)
         if known is not None:
             return known | {"mesh": str(place.with_suffix(".npz"))}
-        answer = self._ask(
-            {"path": str(path), "root": str(self._root), "up": up, "out": str(place.with_suffix(".npz"))}
-        )
+        job = {"path": str(path), "root": str(self._root), "up": up, "out": str(place.with_suffix(".npz"))}
+        answer = self._child.ask(job | {"trusted": suffix in TRUSTED_SUFFIXES})
         if "error" in answer:
             return answer
         temporary = place.with_suffix(".json.tmp")
@@ -236,27 +276,4 @@ class _Importer:
             reference = path.parent / name
             if not reference.is_file() or hashlib.sha256(reference.read_bytes()).hexdigest() != sha:
                 return None
-        return answer
-
-    def _ask(self, job: dict[str, Any]) -> dict[str, Any]:
-        if self._child is None:
-            root = str(Path(__file__).parents[1])
-            environment = os.environ | {
-                "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-            }
-            self._child = subprocess.Popen(
-                [sys.executable, "-m", "sim.importer"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-                env=environment,
-            )
-        assert self._child.stdin is not None and self._child.stdout is not None
-        self._child.stdin.write(json.dumps(job) + "\n")
-        self._child.stdin.flush()
-        line = self._child.stdout.readline()
-        if not line:
-            raise RuntimeError("the importing process ended; is simpath[render] installed?")
-        answer: dict[str, Any] = json.loads(line)
         return answer

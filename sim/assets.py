@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from zlib import crc32
 
 import numpy as np
@@ -23,6 +23,7 @@ from sim.scene import MaterialSpec
 from sim.shapes import CATALOGUE_VERSION, find_recipe, recipes
 
 Split = Literal["all", "train", "heldout"]
+NO_LICENSE = "not stated"
 
 # The CC0 environment maps inside the bpy 4.2 wheel (datafiles/studiolights/world, by Poly Haven); the renderer finds
 # them by name. The first is the fixed one: outdoors in open daylight, as the original's.
@@ -68,6 +69,18 @@ class HdriAsset:
 
 
 @dataclass(frozen=True)
+class TextureAsset:
+    """The picture maps of one material of the catalogue."""
+
+    material: str
+    """Name of the `MaterialSpec`, whose pattern is "maps"."""
+    path: Path
+    """Normalised maps (`sim.textures`)."""
+    license: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class AssetCatalog:
     """What can be rendered. The order of classes, models, HDRIs and materials is part of its meaning."""
 
@@ -75,6 +88,8 @@ class AssetCatalog:
     hdris: tuple[HdriAsset, ...]
     """The first is the environment of `background: fixed`."""
     materials: tuple[MaterialSpec, ...]
+    textures: tuple[TextureAsset, ...] = ()
+    """Of the materials that come from a folder of the user's."""
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -98,16 +113,23 @@ class AssetCatalog:
 
     @cached_property
     def _digest(self) -> str:
-        described = {
+        described: dict[str, Any] = {
             "models": [[m.id, m.sha256, m.license] for models in self.models_by_class.values() for m in models],
-            "hdris": [[h.name, h.sha256, h.license] for h in self.hdris],
+            # A folder's licence note changes no picture; Blender's own maps were digested with theirs.
+            "hdris": [[h.name, h.sha256, h.license if h.path is None else NO_LICENSE] for h in self.hdris],
             "materials": [dataclasses.asdict(m) for m in self.materials],
         }
+        if self.textures:  # a catalogue without has the digest that it had before there were any
+            described["textures"] = [[t.material, t.sha256, t.license] for t in self.textures]
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
     def digest(self) -> str:
         """sha256 over everything that a rendering can take from the catalogue; no paths."""
         return self._digest
+
+
+LATER: dict[str, Any] = {"omit_default": True}
+"""Metadata of a field that was added later: at its default it is not recorded, so that older digests stay."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +145,11 @@ class CatalogConfig:
     """Folder of the user's own models instead of the procedural classes: <category>/<model>.glb and the like."""
     hdris: str | None = None
     """Folder of environment maps (.hdr, .exr) instead of the eight that come with Blender."""
+    textures: str | None = dataclasses.field(default=None, metadata=LATER)
+    """Folder of PBR texture sets (ambientCG or Poly Haven names) instead of the 141 procedural materials that
+    `materials: random` draws from."""
+    trust_assets: bool = dataclasses.field(default=False, metadata=LATER)
+    """Read .fbx and .usd models too, with everything that they refer to, wherever it lies."""
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -140,20 +167,24 @@ def load_catalog(config: CatalogConfig) -> AssetCatalog:
         ValueError, OSError: the asset folder of the configuration cannot be used.
     """
     hdris = wheel_hdris() if config.hdris is None else folder_hdris(Path(config.hdris))
+    materials, textures = material_library(), tuple[TextureAsset, ...]()
+    if config.textures is not None:
+        materials, textures = folder_textures(Path(config.textures))
     if config.assets is not None:
-        return AssetCatalog(folder_models(Path(config.assets)), hdris, material_library())
-    models = {
-        name: tuple(_procedural(config.seed, name, index) for index in range(config.models_per_class))
-        for name in list(recipes())[: config.num_classes]
-    }
-    return AssetCatalog(models, hdris, material_library())
+        models = folder_models(Path(config.assets), trust=config.trust_assets)
+    else:
+        models = {
+            name: tuple(_procedural(config.seed, name, index) for index in range(config.models_per_class))
+            for name in list(recipes())[: config.num_classes]
+        }
+    return AssetCatalog(models, hdris, materials, textures)
 
 
-def folder_models(root: Path) -> dict[str, tuple[ModelAsset, ...]]:
+def folder_models(root: Path, *, trust: bool = False) -> dict[str, tuple[ModelAsset, ...]]:
     """Models of a folder of the user's, by category; see `sim.assetfolder` for layouts and errors."""
     from sim.assetfolder import scan_models
 
-    scan = scan_models(root)
+    scan = scan_models(root, trust=trust)
     return {
         category: tuple(
             ModelAsset(
@@ -171,17 +202,42 @@ def folder_models(root: Path) -> dict[str, tuple[ModelAsset, ...]]:
 
 
 def skipped_assets(config: CatalogConfig) -> dict[str, str]:
-    """Why a file of the configuration's asset folder was not taken, by its path in the folder."""
-    from sim.assetfolder import scan_models
+    """Why a file of the configuration's folders was not taken, by its path in the folder."""
+    from sim.assetfolder import scan_hdris, scan_models
+    from sim.texturefolder import scan_textures
 
-    return {} if config.assets is None else scan_models(Path(config.assets)).problems
+    problems: dict[str, str] = {}
+    if config.assets is not None:
+        problems |= scan_models(Path(config.assets), trust=config.trust_assets).problems
+    if config.hdris is not None:
+        problems |= scan_hdris(Path(config.hdris)).problems
+    if config.textures is not None:
+        problems |= scan_textures(Path(config.textures)).problems
+    return problems
+
+
+def require_all_assets(config: CatalogConfig) -> None:
+    """Raises ValueError naming the first file of the configuration's folders that is not taken."""
+    if problems := skipped_assets(config):
+        name, reason = next(iter(problems.items()))
+        raise ValueError(f"{name}: {reason} ({len(problems)} files were not taken)")
 
 
 def folder_hdris(root: Path) -> tuple[HdriAsset, ...]:
     """Environment maps of a folder of the user's, sorted by name; the first is the fixed one."""
     from sim.assetfolder import scan_hdris
 
-    return tuple(HdriAsset(name, path, "not stated", sha256) for name, path, sha256 in scan_hdris(root))
+    scan = scan_hdris(root)
+    return tuple(HdriAsset(name, path, scan.license, sha256) for name, path, sha256 in scan.maps)
+
+
+def folder_textures(root: Path) -> tuple[tuple[MaterialSpec, ...], tuple[TextureAsset, ...]]:
+    """Materials of a folder of PBR texture sets, sorted by name, and their maps."""
+    from sim.texturefolder import scan_textures
+
+    scan = scan_textures(root)
+    assets = tuple(TextureAsset(found.material.name, found.maps, scan.license, found.sha256) for found in scan.sets)
+    return tuple(found.material for found in scan.sets), assets
 
 
 def wheel_hdris() -> tuple[HdriAsset, ...]:

@@ -18,11 +18,14 @@ def data_card(index: Mapping[str, Any], catalog: AssetCatalog) -> str:
     counts = [count for count in index["class_counts"].values() if count]
     licences = Counter(asset.license for name in catalog.classes for asset in catalog.models(name, "all"))
     environments = Counter(asset.license for asset in catalog.hdris)
+    textures = Counter(asset.license for asset in catalog.textures)
     lines = [
         f"- {count} {what}: {licence}"
-        for what, table in (("models", licences), ("environments", environments))
+        for what, table in (("models", licences), ("environments", environments), ("texture sets", textures))
         for licence, count in sorted(table.items())
     ]
+    if catalog.textures:
+        lines += ["", "Texture sets: " + ", ".join(asset.material.partition(":")[2] for asset in catalog.textures)]
     failed = ""
     if index["failed"]:
         failed = f"\n{len(index['failed'])} scenes could not be rendered; index.json names them.\n"

@@ -153,6 +153,10 @@ def write_index(config: RenderConfig, out: Path, records: Sequence[Mapping[str, 
         "failed": [failure for record in records for failure in record["failed"]],
         "skipped_assets": skipped_assets(config.catalog),
     }
+    if catalog.textures:
+        index["textures"] = [
+            {"name": item.material, "sha256": item.sha256, "license": item.license} for item in catalog.textures
+        ]
     lengths = [record["images"] for record in records]
     split = {
         "name": "train",

@@ -1,4 +1,5 @@
-"""Reader for the OpenEXR files that Blender writes for label passes: one part, scan lines, not compressed.
+"""Reader for the OpenEXR files that Blender writes for label passes: one part, scan lines, not compressed; and the
+size of any other.
 
 Format: openexr.com, "OpenEXR File Layout". OpenCV cannot read files with named layers, and bpy gives no access to
 the passes of a render.
@@ -41,6 +42,22 @@ def read_exr(data: bytes) -> dict[str, npt.NDArray[np.float32]]:
             planes[name][row - top] = np.frombuffer(data, kind, width, offset)
             offset += width * kind.itemsize
     return planes
+
+
+def exr_size(head: bytes) -> tuple[int, int]:
+    """Width and height by the header, of any kind of OpenEXR file; `head` are its first kilobytes.
+
+    Raises:
+        ValueError: not OpenEXR, or a header that is longer than `head`.
+    """
+    if head[:4] != MAGIC:
+        raise ValueError("not an OpenEXR file")
+    try:
+        window = _attributes(head, 8)[0]["dataWindow"]
+        left, top, right, bottom = struct.unpack("<4i", window)
+    except (IndexError, KeyError, struct.error):
+        raise ValueError("an OpenEXR file with a damaged header") from None
+    return right - left + 1, bottom - top + 1
 
 
 def _attributes(data: bytes, position: int) -> tuple[dict[str, bytes], int]:

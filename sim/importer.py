@@ -1,7 +1,8 @@
 """Child process that imports users' files, each in a throw-away fork with limits: `python -m sim.importer`.
 
-Reads one JSON job per line on stdin (path, root, up, out), answers with one JSON line each: the model's record, or
-the reason why the file is not taken. Forking after the heavy imports makes a process per file cost milliseconds.
+Reads one JSON job per line on stdin, answers with one JSON line each: the record of what was made, or the reason why
+a file is not taken. A job is a model (path, root, up, out) or a texture set (maps, out). Forking after the heavy
+imports makes a process per file cost milliseconds.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ TIME_LIMIT_S = 60.0
 def main() -> None:
     import trimesh  # noqa: F401 - imported once here, inherited by every fork
 
-    import sim.importing  # noqa: F401
+    import sim.importing
+    import sim.textures  # noqa: F401
 
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -38,6 +40,7 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
     child = os.fork()
     if child == 0:
         os.close(reader)
+        os.setsid()  # with what it may start, it is one group that can be killed
         os._exit(_import_here(job, writer))
     os.close(writer)
     try:
@@ -53,7 +56,7 @@ def _await_answer(child: int, reader: int) -> dict[str, Any]:
         if done:
             break
         if time.monotonic() > deadline:
-            os.kill(child, signal.SIGKILL)
+            os.killpg(child, signal.SIGKILL)
             os.waitpid(child, 0)
             return {"error": f"reading it took more than {TIME_LIMIT_S:g} s"}
         time.sleep(0.002)
@@ -67,24 +70,17 @@ def _await_answer(child: int, reader: int) -> dict[str, Any]:
 
 
 def _import_here(job: dict[str, Any], writer: int) -> int:
-    from sim.importing import ImportRefused, import_file
-    from sim.meshfile import write_mesh
+    from sim.importing import ImportRefused
+    from sim.textures import TextureRefused
 
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT_BYTES, MEMORY_LIMIT_BYTES))
     answer: dict[str, Any]
     try:
-        model = import_file(Path(job["path"]), Path(job["root"]), up=job["up"])
-        write_mesh(Path(job["out"]), model.made)
-        vertices = model.made.mesh.vertices
-        answer = {
-            "sha256": model.sha256,
-            "triangles": len(model.made.mesh.faces),
-            "size_m": [round(float(x), 6) for x in vertices.max(0) - vertices.min(0)],
-            "materials": [dataclasses.asdict(material) for material in model.materials],
-            "references": model.references,
-        }
+        answer = _textures(job) if "maps" in job else _model(job)
     except ImportRefused as error:
         answer = {"error": str(error)}
+    except TextureRefused as error:
+        answer = {"error": str(error), "path": str(error.path)}
     except MemoryError:
         answer = {"error": f"reading it takes more than {MEMORY_LIMIT_BYTES >> 30} GB of memory"}
     except Exception as error:
@@ -94,6 +90,30 @@ def _import_here(job: dict[str, Any], writer: int) -> int:
         text = json.dumps({"error": f"it has {len(answer['materials'])} materials, too many"}).encode()
     os.write(writer, text)
     return 0
+
+
+def _model(job: dict[str, Any]) -> dict[str, Any]:
+    from sim.conversion import import_trusted
+    from sim.importing import import_file
+    from sim.meshfile import write_mesh
+
+    path = Path(job["path"])
+    model = import_trusted(path) if job.get("trusted") else import_file(path, Path(job["root"]), up=job["up"])
+    write_mesh(Path(job["out"]), model.made)
+    vertices = model.made.mesh.vertices
+    return {
+        "sha256": model.sha256,
+        "triangles": len(model.made.mesh.faces),
+        "size_m": [round(float(x), 6) for x in vertices.max(0) - vertices.min(0)],
+        "materials": [dataclasses.asdict(material) for material in model.materials],
+        "references": model.references,
+    }
+
+
+def _textures(job: dict[str, Any]) -> dict[str, Any]:
+    from sim.textures import import_textures
+
+    return import_textures({role: Path(path) for role, path in job["maps"].items()}, Path(job["out"]))
 
 
 if __name__ == "__main__":

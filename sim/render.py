@@ -122,6 +122,7 @@ class BlenderRenderer:
             raise ValueError(f"threads is {threads}; allowed: 1 or more")
         self._models = {asset.id: asset for name in catalog.classes for asset in catalog.models(name, "all")}
         self._hdris = {asset.name: asset.path for asset in catalog.hdris}
+        self._textures = {asset.material: str(asset.path) for asset in catalog.textures}
         self._job: dict[str, Any] = {"settings": vars(settings).copy(), "threads": threads, "device": device}
         self._device = device
         self._gpu = gpu
@@ -221,11 +222,15 @@ class BlenderRenderer:
                 raise ValueError(f"scene {spec.index} names model {name!r}, which is not in the catalogue")
         if spec.hdri not in self._hdris and spec.hdri not in MADE:
             raise ValueError(f"scene {spec.index} names HDRI {spec.hdri!r}, which is not in the catalogue")
+        textures = {material.name for material in spec.all_materials() if material.pattern == "maps"}
+        for name in sorted(textures - set(self._textures)):
+            raise ValueError(f"scene {spec.index} names material {name!r}, which is not in the catalogue")
         path = environment_file(spec.hdri) if spec.hdri in MADE else self._hdris[spec.hdri]
         return {
             "spec": spec_to_json(spec),
             "models": {name: model_source(self._models[name]) for name in names},
             "hdri": None if path is None else str(path),
+            "textures": {name: self._textures[name] for name in sorted(textures)},
         }
 
     def _start(self) -> Child:

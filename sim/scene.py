@@ -32,7 +32,8 @@ class MaterialSpec:
     second_color: Vector3
     """The pattern mixes base_color and second_color; equal colours mean no visible pattern."""
     pattern: str
-    """none | noise | wood | marble | checker | brick | voronoi | stripes"""
+    """none | noise | wood | marble | checker | brick | voronoi | stripes; or pictures: texture and vertex of a model's
+    own file, maps of a texture set of the catalogue, found by `name`."""
     pattern_scale: float
     """Pattern repetitions per metre of object space (objects have a longest side of 1 m)."""
     metallic: float
@@ -42,7 +43,7 @@ class MaterialSpec:
     sheen: float
     coat: float
     bump: float
-    """Strength of the bump that follows the pattern, 0 to 1."""
+    """Strength of the bump that follows the pattern, 0 to 1; of "maps" the relief's depth in widths of the texture."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,13 @@ class SceneSpec:
     room: RoomSpec | None = None
     """None: the object alone before its environment."""
 
+    def all_materials(self) -> tuple[MaterialSpec, ...]:
+        """Of everything in the picture."""
+        if self.room is None:
+            return self.materials
+        others = tuple(material for other in self.room.others for material in other.materials)
+        return (*self.materials, self.room.floor, self.room.walls, *others)
+
 
 # What stands still when a parameter is off.
 CANONICAL_ROTATION_DEG: Vector3 = (0.0, 0.0, 0.0)
@@ -157,7 +165,8 @@ def sample_scene(
     7. The view direction against the environment is uniform on the sphere and keeps the horizon level in the
        camera's frame, as the original's yaw and pitch do.
     8. The focus distance stays at least 0.1 m; the f-stop is taken as it is, for Blender's 36 mm sensor.
-    9. Random materials come from 141 procedural ones in the original's mix of categories.
+    9. Random materials come from 141 procedural ones in the original's mix of categories, or from the texture sets of a
+        folder.
     10. The appended levels are not the controller's: `background: plain` is an even grey and `sky` a computed clear sky
         in a random direction; `materials: random_per_model` is the original's unused level 2.
 

@@ -88,6 +88,9 @@ class RenderConfig:
     def as_json(self) -> dict[str, Any]:
         """What the files record and what a resumed run is compared with."""
         record: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        for item in dataclasses.fields(CatalogConfig):
+            if item.metadata.get("omit_default") and getattr(self.catalog, item.name) == item.default:
+                del record["catalog"][item.name]
         return record
 
 

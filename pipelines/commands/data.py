@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import tyro
 
@@ -26,6 +26,10 @@ def render(
     ranges: SimRanges = PUBLISHED_RANGES,
     catalog: CatalogConfig = DEFAULT_CATALOG,
     assets: Path | None = None,
+    hdris: Path | None = None,
+    textures: Path | None = None,
+    trust_assets: bool = False,
+    strict: bool = False,
     models: Literal["all", "train", "heldout"] = "all",
     layout: Literal["single", "room"] = "single",
     passes: str = "",
@@ -51,6 +55,11 @@ def render(
         ranges: bounds of the uniform distributions behind the "random" levels.
         catalog: which classes and models.
         assets: folder of your own models, <category>/<model>.glb and the like, instead of the procedural ones.
+        hdris: folder of your own environment maps (.hdr, .exr) instead of the eight of Blender.
+        textures: folder of PBR texture sets, named as ambientCG or Poly Haven do, instead of the 141 procedural
+            materials of `materials: random`.
+        trust_assets: read .fbx and .usd models too, with all that they refer to, wherever it lies.
+        strict: a file of these folders that cannot be taken is an error; without, it is listed.
         models: all, or the half of each class's models to train on or to hold out.
         layout: one object before the environment, or several in a room.
         passes: label maps beside each picture, separated by commas: depth, normals, instance, class, part, edges,
@@ -66,13 +75,18 @@ def render(
         device: where Blender renders; a GPU that is asked for and absent is an error.
         workers: Blender processes; default: one for each core, or each GPU.
     """
+    from sim.assets import require_all_assets, skipped_assets
     from sim.dataset import render_dataset
     from sim.remote import render_to_url
 
+    folders = {"assets": assets, "hdris": hdris, "textures": textures}
+    changes: dict[str, Any] = {name: str(path.absolute()) for name, path in folders.items() if path is not None}
+    if trust_assets:
+        changes["trust_assets"] = True
     config = RenderConfig(
         params=params,
         ranges=ranges,
-        catalog=catalog if assets is None else dataclasses.replace(catalog, assets=str(assets.absolute())),
+        catalog=dataclasses.replace(catalog, **changes),
         models=models,
         layout=layout,
         passes=tuple(name.strip() for name in passes.split(",") if name.strip()),
@@ -84,6 +98,8 @@ def render(
         quality=quality,
         images_per_shard=images_per_shard,
     )
+    if strict:
+        require_all_assets(config.catalog)
     with progress_bar("render", "images") as progress:
         if "://" in out:
             if shards is not None:
@@ -112,6 +128,8 @@ def render(
     print(
         f"{out}: {summary['images']} images in {summary['shards']} shards, {summary['rendered']} rendered now, {rate}"
     )
+    for name, reason in skipped_assets(config.catalog).items():
+        print(f"not taken: {name}: {reason}")
     for failure in summary["failed"]:
         print(f"missing: image {failure['index']} (model {failure['model']}): {failure['reason']}")
     if not summary["complete"]:
@@ -129,13 +147,14 @@ def _shard_range(text: str | None) -> tuple[int, int] | None:
 
 
 def inspect(data: tyro.conf.Positional[Path], rows: int = 6, columns: int = 8) -> int:
-    """Verify every shard of a data set, print its counts and write DATA/contact_sheet.png.
+    """Verify every shard of a data set, print counts and histograms, write DATA/contact_sheet.png.
 
     Args:
         data: directory of the data set.
         rows: of the contact sheet.
         columns: of the contact sheet.
     """
+    from sim.histograms import format_histogram, parameter_histograms
     from sim.inspection import contact_sheet, verify_dataset
 
     with progress_bar("verify", "shards") as progress:
@@ -146,6 +165,9 @@ def inspect(data: tyro.conf.Positional[Path], rows: int = 6, columns: int = 8) -
     width = max(len(name) for name in found.class_counts)
     for name, count in found.class_counts.items():
         print(f"  {name:<{width}}  {count}")
+    for name, histogram in parameter_histograms(data).items():
+        if name != "class":
+            print(format_histogram(name, histogram))
     sheet = data / "contact_sheet.png"
     contact_sheet(data, sheet, rows, columns)
     print(f"pictures    {sheet}")

@@ -20,7 +20,7 @@ from blenderproc.python.types.LightUtility import Light
 from mathutils import Euler, Matrix, Vector
 
 from sim.blender.environment import Environment
-from sim.blender.objects import MeshStore, Stand, vertices_of
+from sim.blender.objects import MeshStore, Stand, TextureStore, vertices_of
 from sim.blender.room import Room
 from sim.scene import SceneSpec
 
@@ -47,6 +47,7 @@ class SceneBuilder:
         hdri_path: HDRI name -> file.
         folder: where Blender may write the picture, best in memory.
         importance_map: width of the environment's importance map, pixels.
+        texture_path: name of a material with the pattern "maps" -> its maps.
     """
 
     def __init__(
@@ -56,8 +57,10 @@ class SceneBuilder:
         folder: Path,
         *,
         importance_map: int,
+        texture_path: Callable[[str], Path],
     ) -> None:
         self._store = MeshStore(load_mesh)
+        self._textures = TextureStore(texture_path)
         self._stands: list[Stand] = []
         self._room: Room | None = None
         self.on_new_object: Callable[[bpy.types.Object], None] = lambda _: None
@@ -76,6 +79,7 @@ class SceneBuilder:
 
     def show(self, spec: SceneSpec) -> None:
         """Make the Blender scene equal to `spec`."""
+        self._textures.trim()
         turn = _rotation(spec.hdri_rotation_deg).inverted()
         self.placed = self._show_objects(spec, turn)
         self._show_room(spec, turn)
@@ -120,7 +124,7 @@ class SceneBuilder:
                 wanted.append((other.model, other.materials, pose, other.class_id))
                 places.append(other.place_m)
         while len(self._stands) < len(wanted):
-            self._stands.append(Stand(len(self._stands), self._store))
+            self._stands.append(Stand(len(self._stands), self._store, self._textures))
             self.on_new_object(self._stands[-1].blender)
         placed = []
         for stand, (model, materials, shape, class_id), place in zip(self._stands, wanted, places, strict=False):
@@ -138,7 +142,7 @@ class SceneBuilder:
                 self._room.hide()
             return
         if self._room is None:
-            self._room = Room()
+            self._room = Room(self._textures)
             for thing in self._room.objects:
                 self.on_new_object(thing)
         self._room.show(spec.room, turn)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import bpy
@@ -11,13 +12,16 @@ import numpy as np
 from blenderproc.python.types.MeshObjectUtility import create_with_empty_mesh
 from mathutils import Matrix
 
-from sim.blender.patterns import COLOR_LAYER, UV_LAYER, Surface
+from sim.blender.patterns import COLOR_LAYER, MAPS_PATTERN, UV_LAYER, Surface
 from sim.scene import MaterialSpec
+from sim.textures import read_textures
 
 if TYPE_CHECKING:
     from sim.meshfile import FileMesh
 
 MESHES_KEPT = 256
+TEXTURES_KEPT = 64
+"""About 6 MB each at 512 pixels, and as much again in Cycles."""
 SLOT_ATTRIBUTE = "slot"
 """Number of the material slot at every face, for part labels."""
 
@@ -53,6 +57,38 @@ class MeshStore:
         return self._textures.get((model, slot))
 
 
+class TextureStore:
+    """Texture sets of the catalogue as Blender images; those of the current picture and the last `TEXTURES_KEPT`.
+
+    Args:
+        path_of: name of a material -> its maps, as `sim.textures` writes them.
+    """
+
+    def __init__(self, path_of: Callable[[str], Path]) -> None:
+        self._path_of = path_of
+        self._sets: OrderedDict[str, dict[str, bpy.types.Image]] = OrderedDict()
+
+    def maps(self, material: MaterialSpec) -> dict[str, bpy.types.Image] | None:
+        """Images by name: color, surface, height; None for a material without."""
+        if material.pattern != MAPS_PATTERN:
+            return None
+        name = material.name
+        if name not in self._sets:
+            self._sets[name] = {
+                role: blender_texture(f"{name}:{role}", data, is_color=role == "color")
+                for role, data in read_textures(self._path_of(name)).items()
+            }
+        self._sets.move_to_end(name)
+        return self._sets[name]
+
+    def trim(self) -> None:
+        """Let go of what was not used for long; to be called between pictures, when all of a scene may go."""
+        while len(self._sets) > TEXTURES_KEPT:
+            _, oldest = self._sets.popitem(last=False)
+            for image in oldest.values():
+                bpy.data.images.remove(image)
+
+
 class Stand:
     """One Blender object that takes another mesh, pose and materials for every image.
 
@@ -60,8 +96,8 @@ class Stand:
     are kept by slot and pattern, so the number of shaders in Cycles stays small.
     """
 
-    def __init__(self, number: int, store: MeshStore) -> None:
-        self._store = store
+    def __init__(self, number: int, store: MeshStore, textures: TextureStore) -> None:
+        self._store, self._textures = store, textures
         self._number = number
         self._object = create_with_empty_mesh(f"object{number}")
         self.blender = self._object.blender_obj
@@ -78,7 +114,7 @@ class Stand:
             self.blender.data = mesh
         for slot, material in enumerate(materials):
             surface = self._surface(slot, material.pattern)
-            surface.show(material, self._store.texture(model, slot))
+            surface.show(material, self._textures.maps(material) or self._store.texture(model, slot))
             place = self.blender.material_slots[slot]
             if place.link != "OBJECT":
                 place.link = "OBJECT"
@@ -139,9 +175,11 @@ def blender_mesh(name: str, source: FileMesh) -> bpy.types.Mesh:
     return made
 
 
-def blender_texture(name: str, data: bytes) -> bpy.types.Image:
-    """A PNG in memory as a Blender image."""
+def blender_texture(name: str, data: bytes, *, is_color: bool = True) -> bpy.types.Image:
+    """A PNG in memory as a Blender image; numbers that are no colours are taken as they are."""
     image = bpy.data.images.new(name, 1, 1)
     image.pack(data=data, data_len=len(data))
     image.source = "FILE"
+    if not is_color:
+        image.colorspace_settings.name = "Non-Color"
     return image

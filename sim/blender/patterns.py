@@ -16,6 +16,9 @@ from sim.scene import MaterialSpec
 PATTERNS = ("none", "noise", "wood", "marble", "checker", "brick", "voronoi", "stripes")
 FILE_PATTERNS = ("texture", "vertex")
 """What an imported file brings itself: a picture with texture coordinates, or colours at the vertices."""
+MAPS_PATTERN = "maps"
+"""The pictures of a texture set, projected along the three axes of object space, so that no mesh needs coordinates."""
+PROJECTION_BLEND = 0.3
 UV_LAYER, COLOR_LAYER = "uv", "color"
 
 
@@ -23,8 +26,9 @@ class Surface:
     """One Blender material whose sockets take the values of a `MaterialSpec` of its pattern."""
 
     def __init__(self, name: str, pattern: str) -> None:
-        if pattern not in PATTERNS + FILE_PATTERNS:
-            raise ValueError(f"material pattern is {pattern!r}; allowed: {', '.join(PATTERNS + FILE_PATTERNS)}")
+        known = (*PATTERNS, *FILE_PATTERNS, MAPS_PATTERN)
+        if pattern not in known:
+            raise ValueError(f"material pattern is {pattern!r}; allowed: {', '.join(known)}")
         self.pattern = pattern
         self.blender = bpy.data.materials.new(name)
         self.blender.use_nodes = True
@@ -35,7 +39,10 @@ class Surface:
         self._mix: Any = None
         self._bump: Any = None
         self._picture: Any = None
-        if pattern in FILE_PATTERNS:
+        self._maps: dict[str, Any] = {}
+        if pattern == MAPS_PATTERN:
+            self._build_from_maps()
+        elif pattern in FILE_PATTERNS:
             self._build_from_file()
         elif pattern != "none":
             self._build()
@@ -44,14 +51,14 @@ class Surface:
         """Set every socket, unless all is shown already: a changed socket costs a shader update.
 
         Args:
-            picture: Blender image of the pattern "texture".
+            picture: Blender image of the pattern "texture", images by name of the pattern "maps".
         """
-        if (spec, picture) == self._shown:
+        if self._shown is not None and self._shown[0] == spec and self._shown[1] is picture:
             return
         self._shown = (spec, picture)
         shader = self._shader
         shader["Metallic"].default_value = spec.metallic
-        shader["Roughness"].default_value = spec.roughness
+        shader["Roughness"].default_value = spec.roughness  # the two are overruled where a map is linked
         shader["Transmission Weight"].default_value = spec.transmission
         shader["IOR"].default_value = spec.ior
         shader["Sheen Weight"].default_value = spec.sheen
@@ -65,6 +72,11 @@ class Surface:
                 self._picture.image = picture
             return
         self._scale.default_value = spec.pattern_scale
+        if self.pattern == MAPS_PATTERN:
+            for name, node in self._maps.items():
+                node.image = picture[name]
+            self._bump["Distance"].default_value = spec.bump / spec.pattern_scale
+            return
         self._mix[6].default_value = (*spec.base_color, 1.0)
         self._mix[7].default_value = (*spec.second_color, 1.0)
         self._bump["Strength"].default_value = spec.bump
@@ -85,6 +97,29 @@ class Surface:
         self._bump = bump.inputs
         self._join(factor, bump.inputs["Height"])
         self._join(bump.outputs[0], self._shader["Normal"])
+
+    def _build_from_maps(self) -> None:
+        """Colour, roughness and metalness, and heights as a bump, each in the same projection."""
+        place = self._new("ShaderNodeTexCoord")
+        scaled = self._new("ShaderNodeVectorMath", operation="SCALE")
+        self._scale = scaled.inputs["Scale"]
+        self._join(place.outputs["Object"], scaled.inputs[0])
+        for name in ("color", "surface", "height"):
+            node = self._texture("ShaderNodeTexImage", scaled.outputs[0])
+            node.projection, node.projection_blend = "BOX", PROJECTION_BLEND
+            self._maps[name] = node
+        split = self._new("ShaderNodeSeparateColor")
+        self._join(self._maps["surface"].outputs["Color"], split.inputs[0])
+        bump = self._new("ShaderNodeBump")
+        self._bump = bump.inputs
+        self._join(self._maps["height"].outputs["Color"], bump.inputs["Height"])
+        for source, target in (
+            (self._maps["color"].outputs["Color"], "Base Color"),
+            (split.outputs[1], "Roughness"),
+            (split.outputs[2], "Metallic"),
+            (bump.outputs[0], "Normal"),
+        ):
+            self._join(source, self._shader[target])
 
     def _build_from_file(self) -> None:
         """The file's picture or vertex colours, times the colour of the material."""

@@ -6,7 +6,7 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-from sim.blender.objects import blender_mesh
+from sim.blender.objects import TextureStore, blender_mesh
 from sim.blender.patterns import Surface
 from sim.meshfile import FileMesh
 from sim.scene import MaterialSpec, RoomSpec
@@ -27,9 +27,9 @@ _WALLS = [
 class Room:
     """Two objects whose corners move to the size of the room; far away while there is none."""
 
-    def __init__(self) -> None:
-        self._floor = _Plane("floor", _FLOOR, FLOOR_INDEX)
-        self._walls = _Plane("walls", _WALLS, WALL_INDEX)
+    def __init__(self, textures: TextureStore) -> None:
+        self._floor = _Plane("floor", _FLOOR, FLOOR_INDEX, textures)
+        self._walls = _Plane("walls", _WALLS, WALL_INDEX, textures)
         self.objects = (self._floor.blender, self._walls.blender)
         self.hide()
 
@@ -44,7 +44,8 @@ class Room:
 
 
 class _Plane:
-    def __init__(self, name: str, quads: list[list[tuple[int, int, int]]], index: int) -> None:
+    def __init__(self, name: str, quads: list[list[tuple[int, int, int]]], index: int, textures: TextureStore) -> None:
+        self._textures = textures
         self._corners = np.array(quads, np.float32).reshape(-1, 3)
         faces = [
             face for q in range(len(quads)) for face in ((4 * q, 4 * q + 1, 4 * q + 2), (4 * q, 4 * q + 2, 4 * q + 3))
@@ -67,7 +68,7 @@ class _Plane:
         if material.pattern not in self._surfaces:
             self._surfaces[material.pattern] = Surface(f"{self.blender.name}-{material.pattern}", material.pattern)
         surface = self._surfaces[material.pattern]
-        surface.show(material)
+        surface.show(material, self._textures.maps(material))
         mesh.materials[0] = surface.blender
         mesh.update()
         self.blender.matrix_world = turn

@@ -61,11 +61,13 @@ def _serve(job: dict[str, Any], lines: queue.Queue[str], out: int) -> None:
 
     models: dict[str, dict[str, Any]] = {}
     hdris: dict[str, str | None] = {}
+    textures: dict[str, str] = {}
     builder = SceneBuilder(
         lambda name: load_model(models[name]),
         lambda name: hdri_path(name, hdris[name]),
         Path(job["folder"]),
         importance_map=settings.importance_map,
+        texture_path=lambda name: Path(textures[name]),
     )
     if job["device"] != "cpu":
         # Compiles what the wheel has no kernels for, once per node: the parent holds a lock until this child is ready.
@@ -81,6 +83,7 @@ def _serve(job: dict[str, Any], lines: queue.Queue[str], out: int) -> None:
         spec = spec_from_json(request["spec"])
         models.update(request["models"])
         hdris[spec.hdri] = request["hdri"]
+        textures.update(request["textures"])
         try:
             builder.show(spec)
             pixels = builder.render()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -14,9 +16,10 @@ from PIL import Image
 
 from sim import importer
 from sim.assetfolder import scan_hdris, scan_models
-from sim.assets import CatalogConfig, load_catalog
+from sim.assets import CatalogConfig, load_catalog, skipped_assets
 from sim.importing import ImportRefused, import_file
 from sim.meshfile import read_mesh
+from sim.skies import radiance_bytes
 
 trimesh = pytest.importorskip("trimesh", reason="needs simpath[render]")
 REAL = Path(__file__).parents[2].parent / "shared" / "data"
@@ -224,14 +227,64 @@ def test_a_changed_reference_is_imported_again(tmp_path: Path) -> None:
         scan_models(tmp_path)
 
 
-def test_an_hdri_that_is_none_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("bad.exr", b"JFIF", "neither Radiance HDR nor OpenEXR"),
+        ("bad.hdr", b"#?RADIANCE\n", "header is damaged"),
+        ("bad.hdr", b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 100000 +X 100000\n", "100000 x 100000 pixels"),
+        ("bad.exr", b"\x76\x2f\x31\x01\x02\0\0\0", "header is damaged"),
+    ],
+)
+def test_an_hdri_that_is_none_is_skipped_and_listed(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
     with pytest.raises(ValueError, match="holds no"):
         scan_hdris(tmp_path)
-    (tmp_path / "sky.hdr").write_bytes(b"#?RADIANCE\n")
-    assert [name for name, _, _ in scan_hdris(tmp_path)] == ["sky"]
-    (tmp_path / "bad.exr").write_bytes(b"JFIF")
-    with pytest.raises(ValueError, match=r"bad\.exr is no environment map"):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match="left without an environment map"):
         scan_hdris(tmp_path)
+    (tmp_path / "sky.hdr").write_bytes(radiance_bytes(np.ones((2, 4, 3))))
+    scan = scan_hdris(tmp_path)
+    assert [found[0] for found in scan.maps] == ["sky"]
+    assert list(scan.problems) == [name] and reason in scan.problems[name]
+    with pytest.raises(ValueError, match="files were not taken"):
+        scan_hdris(tmp_path, strict=True)
+    assert skipped_assets(CatalogConfig(num_classes=1, hdris=str(tmp_path))) == scan.problems
+
+
+def test_a_link_to_nothing_is_listed(tmp_path: Path) -> None:
+    box(tmp_path / "c" / "good.glb")
+    (tmp_path / "c" / "gone.glb").symlink_to(tmp_path / "c" / "nowhere.glb")
+    assert scan_models(tmp_path).problems == {"c/gone.glb": "it is a link to nothing"}
+
+
+@pytest.mark.blender
+def test_fbx_and_usd_are_read_when_they_are_trusted(tmp_path: Path) -> None:
+    pytest.importorskip("bpy", reason="needs the bpy wheel")
+    (tmp_path / "c").mkdir()
+    code = (
+        "import bpy, os, sys\n"
+        "bpy.ops.wm.read_factory_settings(use_empty=True)\n"
+        "bpy.ops.mesh.primitive_cube_add()\n"
+        "bpy.context.object.scale = (1, 2, 4)\n"
+        "bpy.ops.preferences.addon_enable(module='io_scene_fbx')\n"
+        "bpy.ops.export_scene.fbx(filepath=sys.argv[1] + '/m.fbx')\n"
+        "bpy.ops.wm.usd_export(filepath=sys.argv[1] + '/m.usdc')\n"
+        "os._exit(0)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "c")], check=True, capture_output=True)
+    (tmp_path / "c" / "broken.fbx").write_bytes(b"no model")
+    (tmp_path / "c" / "m.blend").write_bytes(b"BLENDER")
+    box(tmp_path / "c" / "a.glb")
+    closed = scan_models(tmp_path)
+    assert [model.source for model in closed.models["c"]] == ["c/a.glb"]
+    assert "--trust-assets" in closed.problems["c/m.fbx"] and "--trust-assets" in closed.problems["c/m.usdc"]
+    scan = scan_models(tmp_path, trust=True)
+    assert [model.source for model in scan.models["c"]] == ["c/a.glb", "c/m.fbx", "c/m.usdc"]
+    assert set(scan.problems) == {"c/broken.fbx", "c/m.blend"}
+    assert "Blender cannot read it" in scan.problems["c/broken.fbx"]
+    for model in scan.models["c"][1:]:
+        vertices = read_mesh(model.mesh).mesh.vertices
+        np.testing.assert_allclose(np.ptp(vertices, axis=0), [0.25, 0.5, 1.0], atol=1e-5)
 
 
 def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
@@ -254,4 +307,4 @@ def test_a_folder_becomes_a_catalogue(tmp_path: Path) -> None:
 @pytest.mark.realdata
 @pytest.mark.skipif(not REAL.exists(), reason="needs ../shared/data")
 def test_real_environment_maps_are_read() -> None:
-    assert len(scan_hdris(REAL / "hdri")) == 6
+    assert len(scan_hdris(REAL / "hdri").maps) == 6
