@@ -36,6 +36,7 @@ echo $! >"$dir/munged.pid"
 for _ in $(seq 100); do [ -S "$munge_dir/socket" ] && break; sleep 0.1; done
 
 host=$(hostname -s)
+cpus=$(getconf _NPROCESSORS_ONLN) # nproc would print OMP_NUM_THREADS
 cat >"$dir/slurm.conf" <<CONF
 ClusterName=simpath
 SlurmctldHost=$host(127.0.0.1)
@@ -65,7 +66,7 @@ SlurmctldPidFile=$dir/slurmctld.daemon
 SlurmdPidFile=$dir/slurmd.daemon
 SlurmctldLogFile=$dir/slurmctld.log
 SlurmdLogFile=$dir/slurmd.log
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$(($(getconf _PHYS_PAGES) * $(getconf PAGE_SIZE) / 1048576 - 512)) State=UNKNOWN
+NodeName=$host NodeAddr=127.0.0.1 CPUs=$cpus RealMemory=$(($(getconf _PHYS_PAGES) * $(getconf PAGE_SIZE) / 1048576 - 512)) State=UNKNOWN
 PartitionName=normal Nodes=ALL Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime=0 MaxTime=INFINITE State=UP
 PartitionName=urgent Nodes=ALL PriorityTier=10 PreemptMode=OFF MaxTime=INFINITE State=UP
 CONF

@@ -153,6 +153,8 @@ def test_a_whole_run_as_a_job_saves_on_sigterm_and_queues_itself_again(tmp_path:
     subprocess.run(["scancel", "--batch", "--signal=TERM", job], check=True)
     # SLURM holds a requeued job back for a while; an administrator's release ends that
     wait_for(lambda: job in jobs("PENDING"), "requeued job")
+    # credentials are revoked by the second: one that is made in the second of the requeue would be refused
+    time.sleep(2)
     subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)
     wait_for(lambda: "second" in log.read_text(), "second start", limit_s=240)
     wait_for(lambda: jobs() == [], "end of the job")
