@@ -14,6 +14,7 @@ import resource
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,11 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
     child = os.fork()
     if child == 0:
         os.close(reader)
-        os.setsid()  # with what it may start, it is one group that can be killed
+        os.setpgid(0, 0)  # with what it may start, it is one group that can be killed
         os._exit(_import_here(job, writer))
     os.close(writer)
+    with suppress(PermissionError, ProcessLookupError):  # here too: the child may not have come to it in time
+        os.setpgid(child, child)
     try:
         return _await_answer(child, reader)
     finally:
