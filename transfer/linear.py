@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from transfer.curvature import Memory, add_ridge
+
 if TYPE_CHECKING:
     import torch
 
@@ -65,26 +67,34 @@ class LogisticRegression:
     """Minimise sum_i CE(x_i W + b, y_i) + l2/2 * |W|^2, the bias free, for one training set and any number
     of l2.
 
-    `l2` is 1/C of scikit-learn. Successive calls of `solve` start from the last solution, so go from strong
-    to weak.
+    `l2` is 1/C of scikit-learn. Call `solve` from strong to weak: each solution starts from the ones before.
 
-    Three exact transformations make it fast. 1. Features are centred (the free bias absorbs the shift) and
+    What makes a sweep fast, all of it exact. 1. Features are centred (the free bias absorbs the shift) and
     rotated into their principal axes (|W| does not change); with fewer images than dimensions this also
     shrinks the problem to their span. 2. There L-BFGS starts from a diagonal inverse Hessian, 1 / (variance
-    * curvature + l2/n), which removes most of the ill-conditioning. 3. Logits are linear in the step, so a
-    line search costs no matrix product: one iteration is two products.
+    * curvature of the class + l2/n), which removes most of the ill-conditioning. 3. L-BFGS's pairs live on
+    from one l2 to the next: what l2 adds to a pair is known, so only the data's part is kept. 4. The start is
+    extrapolated from the last three solutions along log l2, taken if its objective is lower. 5. Logits are
+    linear in the step, so neither a line search nor the extrapolation's value costs a matrix product: one
+    iteration is two products. Losses and residuals are computed without cancellation, so that weak values,
+    whose losses are 1e-6, converge in float32 too.
 
     Args:
         features: (N, D) float32, scaled already.
         labels: (N,) int64.
         num_classes: C.
         history: pairs that L-BFGS remembers.
+
+    Raises:
+        ValueError: a feature is not finite.
     """
 
-    def __init__(self, features: torch.Tensor, labels: torch.Tensor, num_classes: int, *, history: int = 10) -> None:
+    def __init__(self, features: torch.Tensor, labels: torch.Tensor, num_classes: int, *, history: int = 20) -> None:
         import torch
 
         self.mean = features.mean(0)
+        if not bool(torch.isfinite(self.mean).all()):
+            raise ValueError("features hold values that are not finite")
         centred = features - self.mean
         count, dims = centred.shape
         # The Gram matrix of the smaller side; float64, because its small eigenvalues decide the weak
@@ -99,121 +109,141 @@ class LogisticRegression:
             keep = values > 1e-7 * values[-1].clamp_min(1e-30)
             self.axes = vectors[:, keep].float().contiguous()  # (D, R)
         self.inputs = centred @ self.axes  # (N, R)
-        self.variance = (values[keep] / count).float()  # (R,)
-        self.labels = labels
+        self.variance = (values[keep] / count).float()[:, None]  # (R, 1)
+        self.labels = labels[:, None]  # (N, 1)
         self.guessing = math.log(num_classes)  # objective of all-zero weights
-        self.history = history
-        self.solution = torch.zeros(self.axes.shape[1] + 1, num_classes)  # last row: bias
-        self.scores = torch.zeros(count, num_classes)  # logits of the solution, kept in step with it
+        self.memory = Memory(history)
+        self.at = self._point(torch.zeros(self.axes.shape[1] + 1, num_classes), torch.zeros(count, num_classes))
+        self.slope = self._data_gradient(self.at)
+        self.path: list[tuple[float, torch.Tensor, torch.Tensor]] = []  # log l2, solution and scores of the last three
 
-    def solve(self, l2: float, *, tolerance: float = 1e-5, max_iterations: int = 100) -> Fit:
+    def solve(self, l2: float, *, tolerance: float = 1e-5, max_iterations: int = 500) -> Fit:
         """L-BFGS until the estimated relative excess of the objective, g' H0 g / (2 f), is below the
-        tolerance."""
-        import torch
+        tolerance.
 
-        count = len(self.labels)
-        ridge = l2 / count
-        objective, probabilities = self._evaluate(self.scores, self.solution, ridge)
-        steps: list[torch.Tensor] = []
-        changes: list[torch.Tensor] = []
-        gradient = self._gradient(probabilities, self.solution, ridge)
+        Raises:
+            ValueError: l2 is not above 0.
+        """
+        if not l2 > 0:
+            raise ValueError(f"l2 {l2}: must be above 0")
+        ridge = l2 / len(self.labels)
+        self.memory.set_ridge(ridge)
+        self._extrapolate(math.log(l2), ridge)
         iterations, converged = 0, False
-        while iterations < max_iterations:
-            # Softmax's mean curvature p(1 - p) falls as the model grows confident; it scales the data term of H0.
-            curvature = float((probabilities * (1 - probabilities)).mean()) + 1e-8
-            inverse = torch.cat([1 / (self.variance * curvature + ridge), torch.tensor([1 / curvature])])[:, None]
-            scale = max(min(objective, self.guessing - objective), 1e-5)
-            if float((gradient * gradient * inverse).sum()) < 2 * tolerance * scale:
-                converged = True
+        while True:
+            objective = self.at.objective(ridge)
+            gradient = add_ridge(self.slope, self.at.solution, ridge)
+            inverse = self._inverse_diagonal(ridge)
+            scale = max(min(objective, self.guessing - objective), 1e-30)
+            converged = float((gradient.square() * inverse).sum()) < 2 * tolerance * scale
+            if converged or iterations == max_iterations:
                 break
-            direction = -_two_loop(gradient, steps, changes, inverse)
-            slope = float((direction * gradient).sum())
-            if slope >= 0:  # rounding has spoilt the memory; start it anew
-                steps, changes = [], []
-                direction = -inverse * gradient
-                slope = float((direction * gradient).sum())
-            along = self.inputs @ direction[:-1] + direction[-1]  # (N, C)
-            found = self._line_search(along, direction, slope, objective, ridge)
+            found = self._search(self.memory.direction(gradient, inverse), gradient, ridge)
             if found is None:  # no decrease that float32 can see
                 converged = True
                 break
-            size, objective, probabilities = found
-            step = direction * size
-            self.solution = self.solution + step
-            self.scores = self.scores + along * size
-            new_gradient = self._gradient(probabilities, self.solution, ridge)
-            steps.append(step)
-            changes.append(new_gradient - gradient)
-            gradient = new_gradient
-            if len(steps) > self.history:
-                steps.pop(0)
-                changes.pop(0)
+            self._move(found)
             iterations += 1
-        weight = self.axes @ self.solution[:-1]
-        return Fit(l2, weight, self.solution[-1] - self.mean @ weight, iterations, converged)
+        place = math.log(l2)
+        self.path = [*(known for known in self.path if known[0] != place), (place, self.at.solution, self.at.scores)][
+            -3:
+        ]
+        weight = self.axes @ self.at.solution[:-1]
+        return Fit(l2, weight, self.at.solution[-1] - self.mean @ weight, iterations, converged)
 
-    def _evaluate(self, scores: torch.Tensor, solution: torch.Tensor, ridge: float) -> tuple[float, torch.Tensor]:
-        log_p = scores.log_softmax(1)
-        loss = -float(log_p.gather(1, self.labels[:, None]).mean())
-        return loss + 0.5 * ridge * float(solution[:-1].square().sum()), log_p.exp_()
+    def _point(self, solution: torch.Tensor, scores: torch.Tensor) -> _Point:
+        loss, residual = cross_entropy(scores, self.labels)
+        return _Point(solution, scores, loss, residual)
 
-    def _gradient(self, probabilities: torch.Tensor, solution: torch.Tensor, ridge: float) -> torch.Tensor:
+    def _move(self, point: _Point) -> None:
+        """Go there, and remember how the data's gradient changed on the way."""
+        slope = self._data_gradient(point)
+        self.memory.add(point.solution - self.at.solution, slope - self.slope)
+        self.at, self.slope = point, slope
+
+    def _extrapolate(self, position: float, ridge: float) -> None:
+        """Move to the polynomial through the last solutions (Lagrange, in log l2), if that lowers the objective."""
         import torch
 
-        residual = probabilities / len(self.labels)
-        residual[torch.arange(len(self.labels)), self.labels] -= 1 / len(self.labels)
-        gradient = torch.empty_like(solution)
-        torch.matmul(self.inputs.T, residual, out=gradient[:-1])
-        gradient[:-1] += ridge * solution[:-1]
-        gradient[-1] = residual.sum(0)
-        return gradient
+        places = [known[0] for known in self.path]
+        if len(places) < 2 or position in places:
+            return
+        shares = [
+            math.prod((position - other) / (place - other) for other in places if other != place) for place in places
+        ]
+        solution, scores = torch.zeros_like(self.at.solution), torch.zeros_like(self.at.scores)
+        for share, (_, old_solution, old_scores) in zip(shares, self.path, strict=True):
+            solution.add_(old_solution, alpha=share)
+            scores.add_(old_scores, alpha=share)
+        guess = self._point(solution, scores)
+        if guess.objective(ridge) < self.at.objective(ridge):
+            self._move(guess)
 
-    def _line_search(
-        self, along: torch.Tensor, direction: torch.Tensor, slope: float, start: float, ridge: float
-    ) -> tuple[float, float, torch.Tensor] | None:
-        """Weak Wolfe conditions by bisection and secant; (step, objective, probabilities) or None."""
-        low, high, low_slope, size = 0.0, float("inf"), slope, 1.0
-        weights, shift = self.solution[:-1], direction[:-1]
-        cross, square = float((weights * shift).sum()), float(shift.square().sum())
-        own = along.gather(1, self.labels[:, None]).mean()
+    def _data_gradient(self, point: _Point) -> torch.Tensor:
+        import torch
+
+        gradient = torch.empty_like(point.solution)  # (R + 1, C)
+        torch.matmul(self.inputs.T, point.residual, out=gradient[:-1])
+        gradient[-1] = point.residual.sum(0)
+        return gradient.div_(len(self.labels))
+
+    def _inverse_diagonal(self, ridge: float) -> torch.Tensor:
+        """H0 (R + 1, C): softmax's mean curvature p(1 - p) of each class, which falls as the model grows confident."""
+        import torch
+
+        residual = self.at.residual  # p(1 - p) is |r| - r^2, for the true class too
+        curvature = torch.linalg.vector_norm(residual, 1, dim=0) - torch.linalg.vector_norm(residual, 2, dim=0).square()
+        curvature = curvature / len(residual)
+        # A class without images has next to none.
+        curvature = curvature.clamp_min(1e-3 * float(curvature.mean()) + 1e-12)
+        return torch.cat([1 / (self.variance * curvature + ridge), 1 / curvature[None]])
+
+    def _search(self, direction: torch.Tensor, gradient: torch.Tensor, ridge: float) -> _Point | None:
+        """The first of the steps 1, then those that a parabola suggests, that decreases the objective enough.
+
+        Armijo's condition alone: the problem is convex, so any pair is fit for the memory.
+        """
+        along = self.inputs @ direction[:-1]
+        along += direction[-1]  # (N, C)
+        start, slope, size = self.at.objective(ridge), float((direction * gradient).sum()), 1.0
         for _ in range(20):
-            objective, probabilities = self._evaluate(
-                self.scores + along * size, self.solution + direction * size, ridge
-            )
-            data_slope = float((probabilities * along).sum() / len(along) - own)
-            new_slope = data_slope + ridge * (cross + size * square)
-            if objective > start + 1e-4 * size * slope:
-                high = size
-            elif new_slope < 0.9 * slope:
-                low, low_slope = size, new_slope
-            else:
-                return size, objective, probabilities
-            if high == float("inf"):
-                size *= 4
-            elif new_slope > 0:  # a secant step to the slope's zero, kept inside the bracket
-                guess = low + (size - low) * low_slope / (low_slope - new_slope)
-                size = min(max(guess, low + 0.1 * (high - low)), high - 0.1 * (high - low))
-            else:
-                size = (low + high) / 2
+            point = self._point(self.at.solution + direction * size, self.at.scores + along * size)
+            excess = point.objective(ridge) - start - size * slope  # >= 0, by convexity
+            if excess + (1 - 1e-4) * size * slope <= 0:
+                return point
+            size *= min(max(-slope * size / (2 * excess), 0.1), 0.9)
         return None
 
 
-def _two_loop(
-    gradient: torch.Tensor, steps: list[torch.Tensor], changes: list[torch.Tensor], inverse: torch.Tensor
-) -> torch.Tensor:
-    """L-BFGS's product of the inverse Hessian estimate with the gradient; `inverse` is the starting
-    diagonal."""
-    result = gradient.clone()
-    used = []
-    for step, change in zip(reversed(steps), reversed(changes), strict=True):
-        rho = 1 / float((step * change).sum())
-        alpha = rho * float((step * result).sum())
-        result -= alpha * change
-        used.append((rho, alpha))
-    result *= inverse
-    if steps:
-        last = changes[-1]
-        result *= float((steps[-1] * last).sum()) / float((last * inverse * last).sum())
-    for (rho, alpha), step, change in zip(reversed(used), steps, changes, strict=True):
-        result += step * (alpha - rho * float((change * result).sum()))
-    return result
+@dataclass(frozen=True)
+class _Point:
+    """Weights in principal axes and what they give on the training set."""
+
+    solution: torch.Tensor  # (R + 1, C), last row: bias
+    scores: torch.Tensor  # (N, C) logits
+    loss: float
+    residual: torch.Tensor  # (N, C) probabilities minus one-hot labels
+
+    def objective(self, ridge: float) -> float:
+        return self.loss + 0.5 * ridge * float(self.solution[:-1].square().sum())
+
+
+def cross_entropy(scores: torch.Tensor, labels: torch.Tensor) -> tuple[float, torch.Tensor]:
+    """Mean loss and residuals (N, C), with full relative precision however small they are.
+
+    The true class's residual p - 1 is minus the sum of the others, and the loss is log1p of their odds.
+
+    Args:
+        scores: (N, C) logits.
+        labels: (N, 1) int64.
+    """
+    import torch
+
+    residual = scores - scores.gather(1, labels)
+    top = residual.amax(1, keepdim=True)  # >= 0: the true class's is 0
+    residual.sub_(top).exp_().scatter_(1, labels, 0.0)
+    others = residual.sum(1, keepdim=True)
+    loss = float((top + (others + torch.expm1(-top)).log1p()).double().mean())
+    total = others + torch.exp(-top)
+    residual.div_(total).scatter_(1, labels, -others / total)
+    return loss, residual

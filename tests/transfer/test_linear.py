@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression as Oracle
 
-from transfer.linear import SWEEP_45, LogisticRegression, fit_scaler
+from transfer.linear import SWEEP_45, LogisticRegression, cross_entropy, fit_scaler
 
 
 def blobs(count: int, dims: int, classes: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -51,7 +51,49 @@ def test_a_whole_sweep_takes_few_iterations_and_always_converges() -> None:
     solver = LogisticRegression(fit_scaler(features, "standardise")(features), labels, 6)
     fits = [solver.solve(l2) for l2 in reversed(SWEEP_45)]
     assert len(fits) == 45 and all(fit.converged for fit in fits)
-    assert sum(fit.iterations for fit in fits) < 45 * 25
+    assert sum(fit.iterations for fit in fits) < 45 * 6
+
+
+def test_extrapolated_and_carried_sweeps_still_end_at_the_minimum() -> None:
+    features, labels = blobs(400, 40, 8)
+    solver = LogisticRegression(features, labels, 8)
+    sizes = []
+    for l2 in np.logspace(4, -3, 29):
+        fit = solver.solve(float(l2), tolerance=1e-8, max_iterations=1000)
+        weight = fit.weight.double().requires_grad_()
+        bias = fit.bias.double().requires_grad_()
+        loss = torch.nn.functional.cross_entropy(features.double() @ weight + bias, labels, reduction="sum")
+        objective = loss + 0.5 * l2 * weight.square().sum()
+        gradients = torch.autograd.grad(objective, (weight, bias))
+        # Strong convexity: f - f* <= |g|^2 / (2 l2) in the weights, whatever the solver believes.
+        sizes.append(float(gradients[0].square().sum() / (2 * l2) / objective.detach()))
+        assert float(gradients[1].abs().max()) < 1e-2 * len(labels)
+    assert len(sizes) == 29 and max(sizes) < 0.02
+
+
+def test_the_same_value_twice_needs_no_further_step() -> None:
+    features, labels = blobs(200, 20, 4)
+    solver = LogisticRegression(features, labels, 4)
+    fits = [solver.solve(l2) for l2 in (10.0, 10.0, 1.0, 1.0, 0.1)]
+    assert fits[1].iterations == fits[3].iterations == 0 and fits[4].converged
+
+
+def test_losses_and_residuals_keep_their_precision_when_tiny_or_huge() -> None:
+    scores = torch.tensor([[30.0, 0.0, -5.0], [-200.0, 0.0, 100.0], [1.0, 2.0, 0.5]])
+    labels = torch.tensor([[0], [0], [1]])
+    losses = torch.nn.functional.cross_entropy(scores.double(), labels[:, 0], reduction="none")
+    expected = scores.double().softmax(1).scatter(1, labels, 0.0)
+    expected.scatter_(1, labels, -expected.sum(1, keepdim=True))
+    for row in range(3):
+        loss, residual = cross_entropy(scores[row : row + 1], labels[row : row + 1])
+        assert loss == pytest.approx(float(losses[row]), rel=1e-6)
+        torch.testing.assert_close(residual[0].double(), expected[row], rtol=1e-6, atol=1e-30)
+
+
+def test_a_regularisation_that_is_not_positive_is_refused() -> None:
+    features, labels = blobs(20, 4, 2)
+    with pytest.raises(ValueError, match="must be above 0"):
+        LogisticRegression(features, labels, 2).solve(0.0)
 
 
 def test_constant_features_are_ignored() -> None:
@@ -73,3 +115,20 @@ def test_normalised_features_have_unit_length_and_scaling_none_changes_nothing()
     features, _ = blobs(20, 6, 2)
     torch.testing.assert_close(fit_scaler(features, "normalise")(features).norm(dim=1), torch.ones(20))
     torch.testing.assert_close(fit_scaler(features, "none")(features), features)
+
+
+def test_features_that_are_not_finite_are_refused() -> None:
+    features, labels = blobs(20, 4, 2)
+    features[3, 1] = float("nan")
+    with pytest.raises(ValueError, match="not finite"):
+        LogisticRegression(features, labels, 2)
+
+
+def test_scores_stay_those_of_the_solution_over_a_whole_sweep() -> None:
+    features, labels = blobs(300, 60, 6)
+    solver = LogisticRegression(fit_scaler(features, "standardise")(features), labels, 6)
+    for l2 in reversed(SWEEP_45):
+        solver.solve(l2)
+    scores = solver.inputs @ solver.at.solution[:-1] + solver.at.solution[-1]
+    spread = float(scores.max() - scores.min())
+    assert float((scores - solver.at.scores).abs().max()) < 1e-4 * spread
