@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
 
 def add_ridge(data: torch.Tensor, weights: torch.Tensor, ridge: float) -> torch.Tensor:
-    """data + ridge * weights, except for the last row, the bias, which is free; (R + 1, C)."""
+    """data + ridge * weights, except for the last column, the bias, which is free; (C, R + 1)."""
     total = data.clone()
-    total[:-1].add_(weights[:-1], alpha=ridge)
+    total[:, :-1].add_(weights[:, :-1], alpha=ridge)
     return total
 
 
@@ -59,8 +59,8 @@ class Memory:
         """Minus the estimated inverse Hessian times the gradient (Nocedal and Wright 2006, algorithm 7.4).
 
         Args:
-            gradient: (R + 1, C).
-            inverse: diagonal of the inverse Hessian that the pairs correct, (R + 1, C) above 0. It is scaled
+            gradient: (C, R + 1).
+            inverse: diagonal of the inverse Hessian that the pairs correct, (C, R + 1) above 0. It is scaled
                 so that it fits the newest pair.
         """
         result, shares = gradient.clone(), []

@@ -14,14 +14,14 @@ def quadratic(rows: int, columns: int, seed: int) -> torch.Tensor:
 
 
 def test_with_a_pair_for_every_direction_the_step_ends_at_the_minimum_also_after_the_ridge_changed() -> None:
-    hessian, shape = quadratic(4, 2, seed=0), (4, 2)
+    hessian, shape = quadratic(2, 4, seed=0), (2, 4)
     memory = Memory(size=8)
     memory.set_ridge(3.0)
     values, axes = torch.linalg.eigh(hessian)
     for axis in axes.T:
         step = axis.reshape(shape)
         memory.add(step, (hessian @ axis).reshape(shape))
-    # The free last row makes the ridge's part no multiple of the identity; without it the pairs are conjugate.
+    # The free last column makes the ridge's part no multiple of the identity; without it the pairs are conjugate.
     for ridge in (3.0, 0.01):
         memory.set_ridge(ridge)
         penalty = add_ridge(torch.zeros(shape).double(), torch.ones(shape).double(), ridge).reshape(-1)
@@ -32,7 +32,7 @@ def test_with_a_pair_for_every_direction_the_step_ends_at_the_minimum_also_after
 
 
 def test_conjugate_pairs_of_one_ridge_give_newton_steps_of_another() -> None:
-    shape, hessian = (3, 2), torch.tensor([5.0, 2.0, 1.0, 0.5, 0.2, 0.1]).double()
+    shape, hessian = (2, 3), torch.tensor([5.0, 2.0, 1.0, 0.5, 0.2, 0.1]).double()
     memory = Memory(size=6)
     memory.set_ridge(10.0)
     for axis in torch.eye(6).double():
@@ -47,13 +47,13 @@ def test_conjugate_pairs_of_one_ridge_give_newton_steps_of_another() -> None:
 def test_the_memory_forgets_its_oldest_pairs_and_refuses_those_without_curvature() -> None:
     memory = Memory(size=2)
     memory.set_ridge(0.0)
-    pairs = [torch.full((2, 1), float(i)) for i in (1, 2, 3)]
+    pairs = [torch.full((1, 2), float(i)) for i in (1, 2, 3)]
     for step in pairs:
         memory.add(step, step)
-    memory.add(torch.ones(2, 1), -torch.ones(2, 1))
-    assert [float(step[0]) for step in memory.steps] == [2.0, 3.0]
+    memory.add(torch.ones(1, 2), -torch.ones(1, 2))
+    assert [float(step[0, 0]) for step in memory.steps] == [2.0, 3.0]
 
 
 def test_without_pairs_the_step_is_along_the_scaled_gradient() -> None:
-    gradient, inverse = torch.tensor([[1.0], [2.0]]), torch.tensor([[0.5], [4.0]])
-    torch.testing.assert_close(Memory(size=3).direction(gradient, inverse), torch.tensor([[-0.5], [-8.0]]))
+    gradient, inverse = torch.tensor([[1.0, 2.0]]), torch.tensor([[0.5, 4.0]])
+    torch.testing.assert_close(Memory(size=3).direction(gradient, inverse), torch.tensor([[-0.5, -8.0]]))
