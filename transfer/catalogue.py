@@ -57,7 +57,7 @@ TASKS: tuple[TaskRow, ...] = (
         "DeepWeeds", "Natural", True, 12252, 5257, 9, "made", "CC BY 4.0",
         "Olsen et al. 2019, DeepWeeds: a multiclass weed species image dataset for deep learning",
         "https://github.com/AlexOlsen/DeepWeeds",
-        "download images.zip (468 MB, linked in the repository's README) and labels/labels.csv; unzip the images to "
+        "download images.zip (linked in the repository's README) and labels/labels.csv; unzip the images to "
         "ROOT/DeepWeeds/images, put labels.csv beside it", also_report=UNBALANCED,
     ),
     TaskRow(
@@ -143,7 +143,7 @@ TASKS: tuple[TaskRow, ...] = (
         "Sketch", "Illustrative", True, 35000, 15889, 1000, "made", "no licence stated, research use",
         "Wang et al. 2019, Learning robust global representations by penalizing local predictive power",
         "https://github.com/HaohanWang/ImageNet-Sketch",
-        "download ImageNet-Sketch.zip (link in the README; 7 GB) and unzip it in ROOT/Sketch",
+        "download the zip file (link in the README; 7.8 GB) and unzip it in ROOT/Sketch",
     ),
     TaskRow(
         "PACS-C", "Illustrative", False, 2107, 237, 7, "given", "no licence stated, research use",

@@ -47,6 +47,6 @@ RECIPES: dict[str, tuple[Recipe, Recipe]] = {
 
 
 def recipe_for(task: str, trained: Trained) -> Recipe:
-    """The published recipe of a task, else `DEFAULT`."""
-    linear, full = RECIPES.get(task, (DEFAULT, DEFAULT))
+    """The published recipe of a task, also for its variants (NAME:VARIANT), else `DEFAULT`."""
+    linear, full = RECIPES.get(task.partition(":")[0], (DEFAULT, DEFAULT))
     return linear if trained == "head" else full

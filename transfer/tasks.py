@@ -1,11 +1,13 @@
 """Downstream tasks by name: `load_task` turns a name or a path into a `Task`.
 
-Names are the 20 of `TASKS` (spelt exactly so), whose files lie under ROOT/NAME, and `digits`. Anything else is a path:
-a labelled image folder, a CSV list, or WebDataset shards.
+Names are the 20 of `TASKS` (spelt exactly so), whose files lie under ROOT/NAME, and `digits`. `NAME:VARIANT` is another
+version of a named set, a task of its own. Anything else is a path: a labelled image folder, a CSV list, or WebDataset
+shards.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,8 @@ def load_task(
     """The task of this exact name, else of this path.
 
     Args:
-        name_or_folder: a name of TASKS, `digits` (1,797 real handwritten digits, inside scikit-learn), a labelled
-            image folder, a `.csv` list, a `.tar` or a folder of WebDataset shards.
+        name_or_folder: a name of TASKS (or name:variant, as Flowers102:2040), `digits` (1,797 real handwritten digits,
+            inside scikit-learn), a labelled image folder, a `.csv` list, a `.tar` or a folder of WebDataset shards.
         root: where the files of the named sets lie, each under root/NAME.
         seed: of the split, where a task brings none.
         split: `published`, or `grouped`: nothing that belongs together (leaf, lesion, patient) is torn apart.
@@ -45,6 +47,10 @@ def load_task(
     """
     if split not in ("published", "grouped"):
         raise ValueError(f"split {split}; allowed: published, grouped")
+    name, _, suffix = str(name_or_folder).partition(":")
+    if suffix and task_row(name) is not None:
+        task = load_task(name, root=root, seed=seed, split=split, variant=suffix)
+        return replace(task, name=str(name_or_folder))  # never taken for the published task
     row = task_row(str(name_or_folder))
     if row is not None and root is not None:
         folder = Path(root) / row.name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -23,16 +24,24 @@ def ls() -> int:
     return 0
 
 
-def verify(name: tyro.conf.Positional[str], root: Path) -> int:
+def verify(
+    name: tyro.conf.Positional[str],
+    root: Path,
+    split: Literal["published", "grouped"] = "published",
+    variant: str = "",
+) -> int:
     """Count the files and classes of a set under ROOT/NAME against the published sizes.
 
     Args:
         name: of the set, as `simpath tasks list` spells it.
         root: folder with one folder for each set.
+        split: grouped shows how many images remain where leaves, lesions and patients are kept on one side.
+        variant: another version of the set: Flowers102 1020 or 2040, Kaokore 1.0, 1.1 or 1.2, DTD fold 1 to 10.
+            `simpath evaluate` takes it as --task NAME:VARIANT.
     """
     from transfer.fetch import verify_task
 
-    found = verify_task(name, root)
+    found = verify_task(name, root, split=split, variant=variant)
     print(found.describe())
     return 0 if found.ok else FAILED
 

@@ -138,6 +138,7 @@ def test_a_frozen_backbone_is_neither_changed_nor_in_train_mode(tmp_path: Path) 
 def test_every_named_task_has_its_published_recipe() -> None:
     assert set(RECIPES) == {row.name for row in TASKS} and len(RECIPES) == 20
     assert recipe_for("Omniglot", "all").learning_rate == 0.1 and recipe_for("Omniglot", "head").batch_size == 32
+    assert recipe_for("Flowers102:2040", "head") == recipe_for("Flowers102", "head") != DEFAULT
     assert recipe_for("mine", "all") == DEFAULT
     assert TuneConfig().recipe("ISIC") == recipe_for("ISIC", "all")
     assert TuneConfig(weight_decay=0.5).recipe("ISIC").weight_decay == 0.5

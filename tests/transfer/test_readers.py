@@ -164,6 +164,8 @@ def test_flowers_train_on_the_smaller_part(tmp_path: Path, folder: str, split: s
     assert counts(task) == (4, 12, 2) and "trnid only" in task.notes[0]
     both = load_task("Flowers102", root=tmp_path, variant="2040")
     assert counts(both) == (6, 12, 2) and "trnid + valid" in both.notes[0]
+    named_so = load_task("Flowers102:2040", root=tmp_path)
+    assert named_so.name == "Flowers102:2040" and named_so.train.names == both.train.names
     number = int(task.train.names[0][-9:-4])
     assert task.train.labels[0] == (number - 1) % 2
 
@@ -174,6 +176,8 @@ def test_swapped_flower_splits_and_unknown_variants_are_refused(tmp_path: Path) 
         load_task("Flowers102", root=tmp_path)
     with pytest.raises(ValueError, match="allowed: 1020, 2040"):
         load_task("Flowers102", root=tmp_path, variant="6149")
+    with pytest.raises(ValueError, match="allowed: 1020, 2040"):
+        load_task("Flowers102:6149", root=tmp_path)
 
 
 @pytest.mark.parametrize("place", ["labels.csv", "labels/labels.csv"])

@@ -1,0 +1,53 @@
+"""`simpath tasks`: what it prints and with which status it ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.commands import FAILED
+from pipelines.commands.tasks import ls, verify
+
+KAOKORE_12 = {"train": 6756, "dev": 845, "test": 845}
+
+
+def write_kaokore(root: Path) -> None:
+    """Empty files in the layout and with the counts of version 1.2, all eight classes in every part."""
+    folder = root / "Kaokore"
+    (folder / "images_256").mkdir(parents=True)
+    rows = ["image,gender,status,set"]
+    for part, size in KAOKORE_12.items():
+        for i in range(size):
+            gender, status = ("male", "female")[i % 2], ("noble", "warrior", "incarnation", "commoner")[i // 2 % 4]
+            rows.append(f"{part}{i}.jpg,{gender},{status},{part}")
+            (folder / "images_256" / f"{part}{i}.jpg").touch()
+    (folder / "labels.csv").write_text("\n".join([*rows, ""]), encoding="utf-8")
+
+
+def test_verifying_names_the_version_and_accepts_it_when_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_kaokore(tmp_path)
+    assert verify("Kaokore", tmp_path) == FAILED
+    text = capsys.readouterr().out
+    assert "6756 + 845 images, published are 6568 + 821: version 1.2" in text and "not the published set" in text
+    assert verify("Kaokore", tmp_path, variant="1.2") == 0
+    assert "note: version 1.2" in capsys.readouterr().out
+    assert verify("Kaokore", tmp_path, variant="1.0") == FAILED
+    assert "is version 1.2, not 1.0" in capsys.readouterr().out
+
+
+def test_verifying_a_grouped_split_of_a_set_without_groups_fails_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_kaokore(tmp_path)
+    assert verify("Kaokore", tmp_path, split="grouped") == FAILED
+    assert "no grouped split here" in capsys.readouterr().out
+
+
+def test_the_list_shows_every_set_with_its_sizes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ls() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 21
+    assert lines[1].split()[:5] == ["CropDisease", "Natural", "43456", "10849", "38"]
