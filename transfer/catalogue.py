@@ -50,7 +50,7 @@ TASKS: tuple[TaskRow, ...] = (
         "Flowers102", "Natural", True, 1020, 6149, 102, "given", "no licence stated, research use",
         "Nilsback, Zisserman 2008, Automated flower classification over a large number of classes",
         "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/",
-        "fetched by `tasks download`: jpg/, imagelabels.mat, setid.mat", public=True,
+        "fetched by `tasks download`: jpg/, imagelabels.mat, setid.mat", public=True, also_report=UNBALANCED,
         known_sizes=((2040, 6149, "training and validation parts together, as Task2Sim's released loader"),),
     ),
     TaskRow(
