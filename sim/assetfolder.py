@@ -137,10 +137,8 @@ def scan_hdris(root: Path, *, strict: bool = False) -> HdriScan:
 
 def hdri_problem(path: Path, root: Path) -> str | None:
     """Why a file cannot be an environment map, by its header; None when it can."""
-    if not path.resolve().is_relative_to(root.resolve()):
-        return "it is a link that leads outside the HDRI folder"
-    if not path.is_file():
-        return "it is a link to nothing"
+    if (problem := link_problem(path, root, "HDRI")) is not None:
+        return problem
     with path.open("rb") as file:
         head = file.read(1 << 16)
     if head.startswith((b"#?RADIANCE", b"#?RGBE")):
@@ -208,6 +206,13 @@ def _taxonomy(root: Path) -> dict[str, str]:
     return {row["synsetId"]: row["name"].split(",")[0] for row in json.loads(path.read_text(encoding="utf-8"))}
 
 
+def link_problem(path: Path, root: Path, kind: str) -> str | None:
+    """Why a file must not or cannot be opened, if it is a link; `kind` of folder that `root` is."""
+    if not path.resolve().is_relative_to(root.resolve()):
+        return f"it is a link that leads outside the {kind} folder"
+    return None if path.is_file() else "it is a link to nothing"
+
+
 def license_note(root: Path) -> str:
     """First line of a licence file, if there is one."""
     for name in ("LICENSE", "LICENSE.txt", "LICENSE.md", "License.txt", "SOURCE.txt"):
@@ -247,10 +252,8 @@ class _Importer:
             }
         if suffix == ".blend":
             return {"error": ".blend files are never read: they may hold scripts"}
-        if not path.resolve().is_relative_to(self._root.resolve()):
-            return {"error": "it is a link that leads outside the asset folder"}
-        if not path.is_file():
-            return {"error": "it is a link to nothing"}
+        if (problem := link_problem(path, self._root, "asset")) is not None:
+            return {"error": problem}
         up = up_axis(path)
         with path.open("rb") as file:
             key = hashlib.file_digest(file, "sha256").hexdigest()

@@ -24,7 +24,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sim.assetfolder import license_note
+from sim.assetfolder import license_note, link_problem
 from sim.importchild import ImportChild, cache_folder
 from sim.materials import KINDS
 from sim.scene import MaterialSpec
@@ -179,10 +179,8 @@ def _take(root: Path, name: str, maps: dict[str, Path], child: ImportChild) -> T
     digest = hashlib.sha256()
     for role, path in maps.items():
         inside = path.relative_to(root).as_posix()
-        if not path.resolve().is_relative_to(root.resolve()):
-            return {inside: "it is a link that leads outside the texture folder"}
-        if not path.is_file():
-            return {inside: "it is a link to nothing"}
+        if (problem := link_problem(path, root, "texture")) is not None:
+            return {inside: problem}
         with path.open("rb") as file:
             digest.update(f"{role}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\0".encode())
     sha256 = digest.hexdigest()
