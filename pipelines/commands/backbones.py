@@ -55,7 +55,7 @@ def pretrain(
         micro_batch: images for each forward pass at most, a larger batch is accumulated; default: the recipe's.
         learning_rate: peak of the schedule; default: the recipe's.
         ema_decay: save a moving average of the weights, for example 0.9998; 0: off; default: the recipe's.
-        precision: default: the recipe's, bf16. On CPUs without AVX-512 fp32 is many times faster.
+        precision: of the forward pass; default: the recipe's. On CPUs without AVX-512 fp32 is many times faster.
         seed: of initialisation, order and augmentation.
         device: where to train.
         workers: processes that read and augment images; 0: in this one.
