@@ -52,7 +52,7 @@ SMALL = PretrainConfig(
     precision="fp32",
 )
 
-# The demo's: 15 epochs of 480 images at 48 px; 10 gained less, but on test scores (docs/results.md).
+# The demo's: 15 epochs of 480 images at 48 px. Kept over 10 epochs with test scores in view (docs/results.md).
 DEMO = dataclasses.replace(SMALL, size=48, epochs=15)
 
 RECIPES = {"paper": PAPER, "paper-sgd": PAPER_SGD, "small": SMALL, "demo": DEMO}
