@@ -19,7 +19,8 @@ from transfer.score import ScoreConfig
 # simpath demo
 # 6 minutes on 2 cores with AVX-512 (an estimate), 11 with AVX2 only, after installing: 5 settings x 480 images of
 # 64 px, 15 epochs of ResNet-18 at 48 px.
-# The goal is that, averaged over its three tasks, the chosen backbone beats random weights; docs/results.md says how far.
+# The goal is that, averaged over its three tasks, the chosen backbone beats random weights: docs/results.md says how
+# far it was met.
 DEMO = ExperimentConfig(
     render=RenderConfig(size=64, samples=8, images_per_shard=120),
     num_images=480,
