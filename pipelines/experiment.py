@@ -213,12 +213,15 @@ class Experiment:
         return [others[int(pick)] for pick in picks]
 
     def reward(self, task: ExperimentTask, setting: Setting) -> Handle:
-        features = self.features(task, self.backbone(setting, 0) / "backbone.safetensors")
-        return self.flow.submit("reward", self.config.score, {"features_dir": features})
+        return self._reward(task, self.backbone(setting, 0) / "backbone.safetensors")
+
+    def _reward(self, task: ExperimentTask, backbone: Input) -> Handle:
+        return self.flow.submit("reward", self.config.score, {"features_dir": self.features(task, backbone)})
 
     def final(self, task: ExperimentTask, backbone: Input) -> Handle:
-        """The only stage that reads a test split."""
-        return self.flow.submit("final", self.config.score, {"features_dir": self.features(task, backbone)})
+        """The only stage that reads a test split; the regularisation is the one that gave the reward."""
+        inputs = {"features_dir": self.features(task, backbone), "selected": self._reward(task, backbone)}
+        return self.flow.submit("final", self.config.score, inputs)
 
     def transfer(self, found: Found) -> tuple[dict[tuple[str, str], Answers], dict[tuple[str, str], Any]]:
         """Test answers by (task, method), and by (setting id, task) for the chosen settings on every task."""

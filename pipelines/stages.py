@@ -78,6 +78,6 @@ STAGES: dict[str, Stage] = {
         knobs={"keep_checkpoints": 0, "tensorboard": False},
     ),
     "features": Stage("transfer.features:extract_features", fixed("1"), "torch", unit="images", silence_limit_s=3600),
-    "reward": Stage("transfer.score:reward", fixed("1"), "torch", unit="probes"),
-    "final": Stage("transfer.score:final", fixed("1"), "torch", unit="probes"),
+    "reward": Stage("transfer.score:reward", fixed("2"), "torch", unit="probes"),
+    "final": Stage("transfer.score:final", fixed("2"), "torch", unit="probes"),
 }

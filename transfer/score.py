@@ -3,6 +3,7 @@ once)."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -92,6 +93,7 @@ def reward(
         "selection": config.selection,
         "n_train": len(y),
         "n_held_out": int((held_out >= 0).sum()),
+        "features": _fingerprint(x),
         "l2": config.l2_values()[best] if config.method == "linear" else None,
     }
     _write_summary(out, config, result)
@@ -103,6 +105,7 @@ def final(
     features_dir: Path,
     *,
     out: Path,
+    selected: Path | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -112,6 +115,13 @@ def final(
     split (validation part included) and the test split is predicted once. k-NN takes the whole training
     split as gallery. Leaves predictions.safetensors: label, prediction, correct (N,), probability (N, C)
     float16.
+
+    Args:
+        selected: what `reward` left for the same features and config; its choice is taken over instead of
+            being made once more.
+
+    Raises:
+        ValueError: `selected` is of other features or another config.
     """
     from safetensors.torch import load_file
 
@@ -119,15 +129,17 @@ def final(
     about = _summary(features_dir)
     data = load_file(features_dir / "features.safetensors")
     x, y, test_x, test_y = (data[key] for key in ("train.x", "train.y", "test.x", "test.y"))
-    classes, l2 = len(about["classes"]), None
+    classes = len(about["classes"])
+    l2 = None if selected is None else _selected_l2(config, selected, x)
     if config.method == "knn":
         votes = knn_predict(x, y, test_x, k=config.k, temperature=config.temperature, num_classes=classes)
         probabilities = votes / votes.sum(1, keepdim=True)
     else:
-        groups = data["train.group"].numpy() if "train.group" in data else None
-        held_out = _held_out(config, y.numpy(), data["train.val"].numpy().astype(bool), groups)
-        rates = _selection_rates(config, x, y, classes, held_out, progress)
-        l2 = config.l2_values()[int(rates.argmax())]
+        if l2 is None:
+            groups = data["train.group"].numpy() if "train.group" in data else None
+            held_out = _held_out(config, y.numpy(), data["train.val"].numpy().astype(bool), groups)
+            rates = _selection_rates(config, x, y, classes, held_out, progress)
+            l2 = config.l2_values()[int(rates.argmax())]
         scaler = fit_scaler(x, config.scaling)
         fit = LogisticRegression(scaler(x), y, classes).solve(l2)
         probabilities = fit.logits(scaler(test_x)).softmax(1)
@@ -290,6 +302,19 @@ def _selection_rates(
             if progress is not None:
                 progress(fold * len(values) + position + 1, folds * len(values), f"probe, l2 {l2:.3g}")
     return 100 * correct / int((held_out >= 0).sum())
+
+
+def _fingerprint(x: torch.Tensor) -> str:
+    """Tells training features from others."""
+    return hashlib.sha256(x.contiguous().numpy().tobytes()).hexdigest()[:16]
+
+
+def _selected_l2(config: ScoreConfig, selected: Path, x: torch.Tensor) -> float | None:
+    """The regularisation that `reward` chose in `selected`; k-NN has none."""
+    chosen = json.loads((selected / "summary.json").read_text(encoding="utf-8"))
+    if chosen["config"] != json.loads(json.dumps(asdict(config))) or chosen["features"] != _fingerprint(x):
+        raise ValueError(f"{selected} is the reward of other features or another config than those to be scored")
+    return None if chosen["l2"] is None else float(chosen["l2"])
 
 
 def _summary(features_dir: Path) -> dict[str, Any]:

@@ -108,6 +108,31 @@ def test_the_final_score_is_the_mean_of_the_saved_correctness(tmp_path: Path, me
     assert result["metrics"]["accuracy"] == pytest.approx(result["score"], abs=1e-3)
 
 
+@pytest.mark.parametrize("method", ["linear", "knn"])
+def test_the_final_score_takes_over_the_choice_of_the_reward(tmp_path: Path, method: str) -> None:
+    features, config = cached(tmp_path / "f", shift=0.6), ScoreConfig(method=method)  # type: ignore[arg-type]
+    chosen = reward(config, features, out=tmp_path / "reward")
+    probes: list[int] = []
+    result = final(
+        config,
+        features,
+        out=tmp_path / "final",
+        selected=tmp_path / "reward",
+        progress=lambda done, total, text: probes.append(done),
+    )
+    assert not probes and result["l2"] == chosen["l2"]
+    assert result["score"] == final(config, features, out=tmp_path / "again")["score"]
+
+
+def test_the_choice_for_other_features_or_another_config_is_refused(tmp_path: Path) -> None:
+    features, others = cached(tmp_path / "f", shift=0.6), cached(tmp_path / "g", shift=0.5)
+    reward(ScoreConfig(), features, out=tmp_path / "reward")
+    for config, scored in ((ScoreConfig(), others), (ScoreConfig(folds=4), features)):
+        with pytest.raises(ValueError, match="other features or another config"):
+            final(config, scored, out=tmp_path / "final", selected=tmp_path / "reward")
+    assert not (tmp_path / "final").exists()
+
+
 def test_features_that_are_not_finished_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"summary\.json"):
         reward(ScoreConfig(), tmp_path, out=tmp_path / "a")

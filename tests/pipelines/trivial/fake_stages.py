@@ -48,7 +48,7 @@ def reward(config: ScoreConfig, *, features_dir: Path, out: Path) -> dict[str, A
     return {"reward": 100 * json.loads((features_dir / "rate.json").read_text())}
 
 
-def final(config: ScoreConfig, *, features_dir: Path, out: Path) -> dict[str, Any]:
+def final(config: ScoreConfig, *, features_dir: Path, selected: Path, out: Path) -> dict[str, Any]:
     from safetensors.numpy import save_file
 
     rate = json.loads((features_dir / "rate.json").read_text())
