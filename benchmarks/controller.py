@@ -1,11 +1,13 @@
 """Every way to choose settings, on generated reward tables: the numbers of docs/results.md.
 
     python -P benchmarks/controller.py                   # 20 tables, all methods; minutes on 2 idle cores
-    python -P benchmarks/controller.py --preset-seeds 3  # with the original's hyper-parameters as well, 35 s each
+    python -P benchmarks/controller.py --preset-seeds 3  # with the original's hyper-parameters as well
 
 The tables: 20 tasks x 256 settings, 12 seen; of the reward's variance 40 % shared main effects, 25 % task-dependent
 main effects that the embedding shows, 15 % that it does not, 15 % pairwise (half of it shared), 5 % noise. Shares are
-parts of the oracle's gain over random, mean and 95 % interval over tables; differences are paired by table.
+parts of the oracle's gain over random, mean and 95 % interval over tables; differences are paired by table. Every table
+is worked on by one thread, so its CPU seconds are what it takes on an idle machine, and the limit is held against them;
+the time on the clock, which other work on the machine prolongs, is printed beside them.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from controller import fewshot
 from controller import methods as m
@@ -47,7 +50,7 @@ def shuffled(table: RewardTable, seed: int) -> RewardTable:
 
 def variant(table: RewardTable, config: ReinforceConfig) -> dict[str, float]:
     problem = m.Problem(table, table.tasks[:SEEN], table.tasks[SEEN:])
-    begun = time.perf_counter()
+    clock, processor = time.perf_counter(), time.process_time()
     played = play(lambda p, _: m.start_reinforce_with(config, p), [("reinforce", None)], problem, config.seed)
     result = summary("reinforce", problem, [played["reinforce"]])
     return {
@@ -55,7 +58,8 @@ def variant(table: RewardTable, config: ReinforceConfig) -> dict[str, float]:
         "unseen": result["unseen"]["share"],
         "asked": result["seen"]["evaluations"],
         "hamming": result["seen"]["hamming"],
-        "seconds": time.perf_counter() - begun,
+        "seconds": time.perf_counter() - clock,
+        "cpu_seconds": time.process_time() - processor,
     }
 
 
@@ -66,11 +70,17 @@ class Measured:
     shares: dict[str, dict[str, float]]
     """By vectors (true, shuffled) and "method split"."""
     variants: dict[str, dict[str, float]]
-    prior_seconds: float
+    prior_seconds: tuple[float, float]
+    """Fitting the few-shot prior, on the clock and of the processor."""
     memory_mb: float
 
 
 def measure(seed: int, own_pairs: float, latent: int, names: Sequence[str], preset: bool) -> Measured:
+    with threadpool_limits(1):
+        return measure_on_one_thread(seed, own_pairs, latent, names, preset)
+
+
+def measure_on_one_thread(seed: int, own_pairs: float, latent: int, names: Sequence[str], preset: bool) -> Measured:
     table = generated(seed, own_pairs, latent)
     seen, unseen = table.tasks[:SEEN], table.tasks[SEEN:]
     shares: dict[str, dict[str, float]] = {"true": {}, "shuffled": {}}
@@ -89,10 +99,10 @@ def measure(seed: int, own_pairs: float, latent: int, names: Sequence[str], pres
         configs["original, cross-task credit"] = task2sim_preset(seed=seed, compat_cross_task_credit=True)
     variants = {name: variant(table, config) for name, config in configs.items()}
     shares["true"] |= {f"reinforce {split}": variants["reinforce"][split] for split in ("seen", "unseen")}
-    begun = time.perf_counter()
     rows = table.of(seen)
+    clock, processor = time.perf_counter(), time.process_time()
     fewshot.fit_prior(rows.rewards, rows.actions, rows.vectors, table.space.sizes)
-    took = time.perf_counter() - begun
+    took = time.perf_counter() - clock, time.process_time() - processor
     return Measured(shares, variants, took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
@@ -115,7 +125,7 @@ def main() -> None:
 
     shares: dict[str, dict[str, list[float]]] = {"true": {}, "shuffled": {}}
     variants: dict[str, list[dict[str, float]]] = {}
-    seconds: dict[str, list[float]] = {"reinforce": [], "few_shot prior": []}
+    times: list[tuple[float, float]] = []
     memory = 0.0
     spawn = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(options.workers, mp_context=spawn) as pool:
@@ -130,8 +140,7 @@ def main() -> None:
                     shares[kind].setdefault(name, []).append(value)
             for name, run in one.variants.items():
                 variants.setdefault(name, []).append(run)
-            seconds["reinforce"].append(one.variants["reinforce"]["seconds"])
-            seconds["few_shot prior"].append(one.prior_seconds)
+            times += [(run["seconds"], run["cpu_seconds"]) for run in one.variants.values()] + [one.prior_seconds]
             memory = max(memory, one.memory_mb)
             print(f"table {number} of {options.seeds}", file=sys.stderr, flush=True)
 
@@ -146,8 +155,8 @@ def main() -> None:
         asked, hamming = (np.mean([run[key] for run in results]) for key in ("asked", "hamming"))
         print(
             f"{name:30}{over([run['seen'] for run in results]):>26}, asked {asked:.1f} of 256 per task, "
-            f"choices differ in {hamming:.2f} parameters, {np.mean([run['seconds'] for run in results]):.1f} s, "
-            f"{len(results)} tables"
+            f"choices differ in {hamming:.2f} parameters, "
+            f"{np.mean([run['cpu_seconds'] for run in results]):.1f} CPU seconds, {len(results)} tables"
         )
 
     def gap(kind: str, one: str, other: str) -> FloatArray:
@@ -170,8 +179,9 @@ def main() -> None:
             difference = gap(kind, f"few_shot_{count}", "best_fixed")
             label = f"few_shot_{count} minus best_fixed, {kind} vectors, not below 0"
             reached.append((label, interval(difference)[1] >= 0, over(difference.tolist())))
-    slowest = max(max(values) for values in seconds.values())
-    reached.append(("training on one table, under 60 s", slowest < 60, f"{slowest:.1f} s"))
+    wall, slowest = max(times, key=lambda pair: pair[1])
+    said = f"{slowest:.1f} CPU seconds, {wall:.1f} s on the clock"
+    reached.append(("training on one table, under 60 s, the slowest of all", slowest < 60, said))
     reached.append(("peak memory, under 500 MB", memory < 500, f"{memory:.0f} MB"))
     print()
     for label, good, text in reached:

@@ -72,7 +72,7 @@ def ask(state: BaselineState) -> tuple[Trial, ...]:
     """The next setting for every task that still lacks it; when all are known, the chosen one of every
     task."""
     known = state.evaluations
-    columns = known.positions()
+    columns = known.positions
     for action in plan(state):
         column = columns.get(action)
         lacking = [
@@ -90,7 +90,7 @@ def tell(state: BaselineState, trials: Sequence[Trial], rewards: Sequence[float]
 
 def finished(state: BaselineState) -> bool:
     known = state.evaluations
-    columns = known.positions()
+    columns = known.positions
     return all(action in columns and not np.isnan(known.rewards[:, columns[action]]).any() for action in plan(state))
 
 
@@ -125,7 +125,7 @@ def expected_reward(state: BaselineState, task: str) -> float:
     known = state.evaluations
     row = known.tasks.index(task)
     settings = plan(state) if state.name == "random" else [chosen(state, task)]
-    columns = known.positions()
+    columns = known.positions
     rewards = [known.rewards[row, columns[s]] if s in columns else math.nan for s in settings]
     if not np.isfinite(rewards).all():
         raise ValueError(f"{state.name} lacks a reward for {task}")

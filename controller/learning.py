@@ -103,7 +103,7 @@ def self_critical_plan(state: ReinforceState) -> tuple[IntArray, IntArray, IntAr
 def self_critical_update(state: ReinforceState) -> ReinforceState:
     config, known, sizes = state.config, state.evaluations, state.space.sizes
     rows, actions, greedy = self_critical_plan(state)
-    columns = known.positions()
+    columns = known.positions
     pairs = [(columns.get(as_action(a)), columns.get(as_action(g))) for a, g in zip(actions, greedy, strict=True)]
     if any(column is None for pair in pairs for column in pair):
         return state

@@ -162,7 +162,7 @@ class TpeSearch:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.space = problem.table.space
-        self.allowed = list(problem.table.positions())
+        self.allowed = list(problem.table.positions)
         self.rng = np.random.default_rng([seed, 23])
         self.told = Told({task: {} for task in problem.tasks})
         self.studies = {

@@ -137,8 +137,16 @@ def sgd_step(
     beta: float,
 ) -> tuple[Weights, Weights]:
     """SGD as torch defines it: g + decay * w, then v = beta * v + g, w - learning_rate * v."""
-    velocity = {name: beta * momentum[name] + gradients[name] + decay * weights[name] for name in weights}
-    return {name: weights[name] - learning_rate * velocity[name] for name in weights}, velocity
+    velocity: Weights = {}
+    moved: Weights = {}
+    for name, weight in weights.items():
+        # In place: the original's 400 x 400 layer makes every temporary array a megabyte.
+        velocity[name] = beta * momentum[name]
+        velocity[name] += gradients[name]
+        velocity[name] += decay * weight
+        moved[name] = -learning_rate * velocity[name]
+        moved[name] += weight
+    return moved, velocity
 
 
 def adam_step(

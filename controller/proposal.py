@@ -28,7 +28,7 @@ def candidate_actions(rng: np.random.Generator, known: Evaluations) -> IntArray:
         actions = np.array(list(space.actions()), np.int64)
     else:
         actions = np.unique(rng.integers(0, space.sizes, (MAX_CANDIDATES, len(space.sizes))), axis=0)
-    taken = known.positions()
+    taken = known.positions
     keep = [row for row, action in enumerate(actions) if tuple(int(level) for level in action) not in taken]
     return actions[keep]
 

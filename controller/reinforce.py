@@ -119,7 +119,7 @@ def ask(state: ReinforceState) -> tuple[Trial, ...]:
 
 def new_settings(state: ReinforceState, rng: np.random.Generator, count: int) -> tuple[Action, ...]:
     known, space = state.evaluations, state.space
-    settings = [s for s in dict.fromkeys((all_off(space), all_on(space))) if s not in known.positions()][:count]
+    settings = [s for s in dict.fromkeys((all_off(space), all_on(space))) if s not in known.positions][:count]
     if not known.distinct:
         # All on only follows all off here; before any reward there is nothing to propose from.
         return tuple(settings)
@@ -133,7 +133,7 @@ def new_settings(state: ReinforceState, rng: np.random.Generator, count: int) ->
         fresh = [
             s
             for s in map(as_action, drawn[rng.permutation(len(drawn))])
-            if s not in known.positions() and s not in settings
+            if s not in known.positions and s not in settings
         ]
         settings += fresh[:wanted]
         wanted -= len(fresh[:wanted])

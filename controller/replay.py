@@ -65,7 +65,7 @@ class Played:
 
 def play(start: Start, names: Sequence[tuple[str, int | None]], problem: m.Problem, seed: int) -> dict[str, Played]:
     """Run one method to its largest count (or its end) and take its choices at every count."""
-    positions = problem.table.positions()
+    positions = problem.table.positions
     rows = {task: row for row, task in enumerate(problem.table.tasks)}
     asked: dict[str, set[Action]] = {task: set() for task in problem.tasks}
     wanted = {count: name for name, count in names}
@@ -123,7 +123,7 @@ def replay(
     if unknown := [name for name in names if name not in METHODS]:
         raise ValueError(f"unknown method {unknown[0]!r}; allowed: {', '.join(METHODS)}")
     problem = m.Problem(table, tuple(seen), tuple(unseen))
-    positions = table.positions()
+    positions = table.positions
     results: dict[str, Any] = {}
     left_out: dict[str, str] = {}
     families = [f for f in FAMILIES if any(name in names for name, _ in f.names)]
@@ -170,7 +170,7 @@ def summary(name: str, problem: m.Problem, runs: Sequence[Played]) -> dict[str, 
     out: dict[str, Any] = {}
     for split, tasks in (("seen", problem.seen), ("unseen", problem.unseen)):
         rewards = problem.table.of(tasks).rewards
-        positions = problem.table.positions()
+        positions = problem.table.positions
         low, high = float(rewards.mean()), float(rewards.max(axis=1).mean())
         values = np.array(
             [np.mean([rewards[row, positions[run.choices[task]]] for row, task in enumerate(tasks)]) for run in runs]

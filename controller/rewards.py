@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,8 +31,10 @@ class RewardTable:
         if not np.isfinite(self.rewards).all():
             raise ValueError("a reward table must be complete and finite")
 
+    @functools.cached_property
     def positions(self) -> dict[Action, int]:
-        return {self.action(column): column for column in range(len(self.actions))}
+        """Column of each setting; not to be changed, it is made once."""
+        return {tuple(row): column for column, row in enumerate(self.actions.tolist())}
 
     def action(self, column: int) -> Action:
         return tuple(int(level) for level in self.actions[column])

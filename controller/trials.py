@@ -3,6 +3,7 @@ randomness."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,9 +51,10 @@ class Evaluations:
         """Number of distinct settings that have a reward for at least one task."""
         return len(self.actions)
 
+    @functools.cached_property
     def positions(self) -> dict[Action, int]:
-        """Column of each known setting."""
-        return {tuple(int(level) for level in row): column for column, row in enumerate(self.actions)}
+        """Column of each known setting; not to be changed, it is made once."""
+        return {tuple(row): column for column, row in enumerate(self.actions.tolist())}
 
     def action(self, column: int) -> Action:
         return tuple(int(level) for level in self.actions[column])
@@ -65,7 +67,7 @@ class Evaluations:
         """
         if len(trials) != len(rewards):
             raise ValueError(f"{len(trials)} trials but {len(rewards)} rewards")
-        columns = self.positions()
+        columns = dict(self.positions)
         rows = {task: row for row, task in enumerate(self.tasks)}
         fresh: list[Action] = []
         for trial, reward in zip(trials, rewards, strict=True):
@@ -77,10 +79,13 @@ class Evaluations:
             if trial.action not in columns:
                 columns[trial.action] = len(columns)
                 fresh.append(trial.action)
+        places = [(rows[trial.task], columns[trial.action]) for trial in trials]
+        if not fresh and all(self.rewards[place] == reward for place, reward in zip(places, rewards, strict=True)):
+            return self  # nothing new: most tells of a long training on a recorded table
         table = np.full((len(self.tasks), len(columns)), np.nan)
         table[:, : self.distinct] = self.rewards
-        for trial, reward in zip(trials, rewards, strict=True):
-            table[rows[trial.task], columns[trial.action]] = reward
+        for place, reward in zip(places, rewards, strict=True):
+            table[place] = reward
         actions = (
             np.concatenate([self.actions, np.array(fresh, np.int64).reshape(len(fresh), -1)]) if fresh else self.actions
         )

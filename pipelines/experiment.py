@@ -17,14 +17,23 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from controller.reinforce import ReinforceConfig, ask, chosen, controller_start, finished, probabilities, tell
+from controller.reinforce import (
+    ReinforceConfig,
+    ReinforceState,
+    ask,
+    chosen,
+    controller_start,
+    finished,
+    probabilities,
+    tell,
+)
 from controller.trials import Action, Trial
 from pipelines.demo_tasks import MadeConfig
 from pipelines.flow import Flow, Handle, Input
@@ -102,6 +111,8 @@ class Found:
     chosen: Mapping[str, str]
     """task -> setting id."""
     probabilities: Mapping[str, Mapping[str, Mapping[str, float]]]
+    state: ReinforceState = field(compare=False)
+    """The controller at the end."""
 
 
 class Experiment:
@@ -116,7 +127,10 @@ class Experiment:
         device: str = "cpu",
         train_cores: int = 1,
         space: ActionSpace = TASK2SIM_SPACE,
+        vectors: Mapping[str, npt.NDArray[Any]] | None = None,
     ) -> None:
+        """`vectors` are the tasks' Task2Vec vectors by name; without, the controller only tells the tasks apart."""
+        self.vectors = vectors
         self.config, self.tasks, self.flow, self.space = config, tuple(tasks), flow, space
         self._device, self._train_cores = device, train_cores
         if not tasks:
@@ -168,7 +182,7 @@ class Experiment:
 
     def search(self) -> Found:
         """The controller's loop: ask, render, pre-train, score, tell, until the budget of settings is spent."""
-        state = controller_start(self.config.controller, [task.name for task in self.tasks], space=self.space)
+        state = controller_start(self.config.controller, [task.name for task in self.tasks], self.vectors, self.space)
         known = {all_off(self.space): ("all off", "all_off"), all_on(self.space): ("all on", "all_on")}
         settings: dict[Action, Setting] = {}
         rewards: dict[tuple[str, str], float] = {}
@@ -203,6 +217,7 @@ class Experiment:
             rewards,
             {task.name: settings[chosen(state, task.name)].id for task in self.tasks},
             probabilities(state),
+            state,
         )
 
     def _uniform_actions(self) -> list[Action]:

@@ -1,17 +1,12 @@
-"""Train the controller on a reward table, keep it as a directory, and ask it for parameters for a new task.
+"""Parameters for a new task: its vector and a controller's directory in, a `Recommendation` out.
 
-A controller directory holds table.csv and vectors.npz (what it learnt from, as `pipelines.replay` reads them),
-state.safetensors (the REINFORCE controller at any step, its document in the header) and summary.json, written last.
+With a budget, settings are evaluated live by the function that is given (`pipelines.live` renders, pre-trains and
+scores through the artifact store) and the few-shot method of `controller.fewshot` refines its belief with each.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
-import os
 import shlex
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,129 +14,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from controller import fewshot
-from controller.reinforce import (
-    ReinforceConfig,
-    ReinforceState,
-    ask,
-    chosen,
-    controller_start,
-    dump_state,
-    finished,
-    load_state,
-    probabilities,
-    tell,
-)
 from controller.rewards import RewardTable
 from controller.trials import Action, FloatArray
-from pipelines.replay import read_table
+from pipelines.controllers import read_controller
+from pipelines.flow import StageFailed
 from sim.params import TASK2SIM_SPACE
 
 Progress = Callable[[int, int, str], None]
-SAVE_EVERY = 50
-"""Rounds between two saves; about a second of work."""
+Evaluate = Callable[[dict[str, str]], float]
+"""Levels by parameter name -> reward in percent. Raises StageFailed when it cannot be had."""
 DRAWS = 2000
 """Posterior samples behind the probabilities: an error of 0.01 each."""
-
-
-def train_controller(
-    config: ReinforceConfig, table: Path, embeddings: Path, *, out: Path, progress: Progress | None = None
-) -> dict[str, Any]:
-    """REINFORCE on every task of a reward table; resumes what it finds in `out` and ends with the same bits.
-
-    Raises:
-        FileNotFoundError, ValueError: as `pipelines.replay.read_table`; a budget, which is for live runs; `out` holds
-            another controller.
-    """
-    if config.budget is not None:
-        raise ValueError("a recorded table has no budget; use rounds")
-    rewards = read_table(table, embeddings)
-    identity = {
-        "config": dataclasses.asdict(config),
-        "table": sha256(table),
-        "embeddings": sha256(embeddings),
-    }
-    if (out / "summary.json").is_file():
-        done: dict[str, Any] = json.loads((out / "summary.json").read_text(encoding="utf-8"))
-        if any(done.get(key) != value for key, value in identity.items()):
-            raise ValueError(f"{out} holds a controller of another table or configuration; choose another directory")
-        return done
-    state = resumed(out / "state.safetensors", identity) or fresh(config, rewards)
-    out.mkdir(parents=True, exist_ok=True)
-    positions = rewards.positions()
-    rows = {task: row for row, task in enumerate(rewards.tasks)}
-    while not finished(state):
-        if state.tells % SAVE_EVERY == 0:
-            write_state(out / "state.safetensors", state, identity)
-            if progress:
-                progress(state.epoch, config.rounds, "controller")
-        trials = ask(state)
-        state = tell(state, trials, [float(rewards.rewards[rows[t.task], positions[t.action]]) for t in trials])
-    write_state(out / "state.safetensors", state, identity)
-    for source, name in ((table, "table.csv"), (embeddings, "vectors.npz")):
-        if source.resolve() != (out / name).resolve():
-            shutil.copyfile(source, out / f".{name}.tmp")
-            (out / f".{name}.tmp").replace(out / name)
-    known = state.evaluations
-    picks = {task: chosen(state, task) for task in state.tasks} if config.rule == "table" else {}
-    summary = {
-        **identity,
-        "tasks": list(state.tasks),
-        "settings": len(rewards.actions),
-        "evaluations": float(np.isfinite(known.rewards).sum(axis=1).mean()),
-        "chosen": {task: rewards.space.to_levels(action) for task, action in picks.items()},
-        "probabilities": {task: row for task, row in probabilities(state).items() if task in state.tasks},
-    }
-    temporary = out / ".summary.json.tmp"
-    temporary.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(out / "summary.json")
-    if progress:
-        progress(config.rounds, config.rounds, "controller")
-    return summary
-
-
-def fresh(config: ReinforceConfig, table: RewardTable) -> ReinforceState:
-    vectors = dict(zip(table.tasks, table.vectors, strict=True))
-    complete = len(table.actions) == int(np.prod(table.space.sizes))
-    return controller_start(config, table.tasks, vectors, table.space, None if complete else table.actions)
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_state(path: Path, state: ReinforceState, identity: Mapping[str, Any]) -> None:
-    from safetensors.numpy import save_file
-
-    document, arrays = dump_state(state)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        save_file(contiguous, temporary, {"state": json.dumps(document), "identity": json.dumps(identity)})
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def resumed(path: Path, identity: Mapping[str, Any]) -> ReinforceState | None:
-    """The saved state, or None; raises ValueError when it is damaged or belongs to something else."""
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        return None
-    try:
-        with safe_open(path, framework="numpy") as file:
-            header = dict(file.metadata() or {})
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"controller state {path} is damaged: {error}") from None
-    if header.get("identity") != json.dumps(identity):
-        raise ValueError(
-            f"{path.parent} holds an unfinished controller of another table or configuration; choose another directory"
-        )
-    return load_state(json.loads(header["state"]), arrays)
 
 
 @dataclass(frozen=True)
@@ -170,6 +56,8 @@ class Recommendation:
     """Settings evaluated live and their rewards, in order."""
     command: str | None
     """Renders a data set with these parameters; None for parameters that are not simpath's."""
+    missing: tuple[str, ...] = ()
+    """Why fewer settings were evaluated than asked for; empty when all were."""
 
 
 def recommend(
@@ -178,7 +66,7 @@ def recommend(
     vector: npt.NDArray[Any],
     *,
     budget: int = 0,
-    evaluate: Callable[[dict[str, str]], float] | None = None,
+    evaluate: Evaluate | None = None,
     num_images: int = 40_000,
     out: str = "renders",
     progress: Progress | None = None,
@@ -195,6 +83,9 @@ def recommend(
         evaluate: levels by parameter name -> reward, as the recorded ones (render, pre-train, score).
         num_images, out: of the render command.
 
+    Returns:
+        The recommendation; where a stage of an evaluation failed, from what was evaluated before, with the reason.
+
     Raises:
         FileNotFoundError: the directory is no finished controller.
         ValueError: a vector of another length, not finite or zero; a negative budget; a budget without `evaluate`.
@@ -203,19 +94,39 @@ def recommend(
         raise ValueError(f"budget is {budget}; allowed: 0 or more")
     if budget and evaluate is None:
         raise ValueError("a budget needs a way to evaluate settings")
-    table = read_controller(controller)
+    with threadpool_limits(1):  # arrays are small: a second BLAS thread is only waited for
+        return _recommend(
+            read_controller(controller), controller, task, vector, budget, evaluate, num_images, out, progress
+        )
+
+
+def _recommend(
+    table: RewardTable,
+    controller: Path,
+    task: str,
+    vector: npt.NDArray[Any],
+    budget: int,
+    evaluate: Evaluate | None,
+    num_images: int,
+    out: str,
+    progress: Progress | None,
+) -> Recommendation:
     others = table.of([name for name in table.tasks if name != task])
     if len(others.tasks) < 2:
         raise ValueError(f"controller {controller} knows {len(others.tasks)} tasks beside {task}; needed: 2 or more")
     unit = unit_vector(task, vector, others.vectors.shape[1])
     prior = fewshot.fit_prior(others.rewards, others.actions, others.vectors, table.space.sizes)
     state = fewshot.few_shot_start(prior, task, table.space, unit, budget=budget)
-    while not fewshot.finished(state):
+    missing: tuple[str, ...] = ()
+    while not fewshot.finished(state) and not missing:
         assert evaluate is not None
         if progress:
             progress(len(state.rewards), budget, f"evaluating settings for {task}")
         trials = fewshot.ask(state)
-        state = fewshot.tell(state, trials, [evaluate(table.space.to_levels(t.action)) for t in trials])
+        try:
+            state = fewshot.tell(state, trials, [evaluate(table.space.to_levels(t.action)) for t in trials])
+        except StageFailed as error:
+            missing = (str(error),)
     action = fewshot.chosen(state)
     likely, gain, interval = posterior_summary(state, table, action)
     order = np.argsort(-(others.vectors @ unit), kind="stable")[:3]
@@ -239,13 +150,8 @@ def recommend(
             for column, reward in zip(state.columns, state.rewards, strict=True)
         ),
         command=render_command(params, num_images, out) if set(params) == set(TASK2SIM_SPACE.names) else None,
+        missing=missing,
     )
-
-
-def read_controller(directory: Path) -> RewardTable:
-    if not (directory / "summary.json").is_file():
-        raise FileNotFoundError(f"{directory} holds no trained controller (simpath controller train makes one)")
-    return read_table(directory / "table.csv", directory / "vectors.npz")
 
 
 def unit_vector(task: str, vector: npt.NDArray[Any], length: int) -> FloatArray:
@@ -297,6 +203,8 @@ def format_recommendation(result: Recommendation) -> str:
         f"evaluated: {reward:.2f} with {' '.join(f'{name}={level}' for name, level in params.items())}"
         for params, reward in result.evaluated
     ]
+    if result.missing:
+        lines += ["missing:", *(f"  {reason}" for reason in result.missing)]
     if result.command:
         lines.append(result.command)
     return "\n".join(lines)

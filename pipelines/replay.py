@@ -12,17 +12,19 @@ further tasks are ignored. They are L2-normalised on reading.
 from __future__ import annotations
 
 import csv
-import os
+import io
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from controller.replay import METHODS, replay
 from controller.rewards import RewardTable
 from controller.trials import Action, FloatArray
+from pipelines.artifact import write_text
 from sim.params import ActionSpace, parameter_levels
 
 Progress = Callable[[int, int, str], None]
@@ -50,7 +52,8 @@ def replay_files(
     if seeds < 1:
         raise ValueError(f"seeds is {seeds}; allowed: 1 or more")
     rewards = read_table(table, embeddings)
-    result = replay(rewards, seen, unseen, seeds=range(seeds), names=methods, progress=progress)
+    with threadpool_limits(1):  # arrays are small: a second BLAS thread is only waited for
+        result = replay(rewards, seen, unseen, seeds=range(seeds), names=methods, progress=progress)
     return {"table": str(table), "embeddings": str(embeddings), **result}
 
 
@@ -210,19 +213,20 @@ def export_table(run: Path, out: Path) -> dict[str, Any]:
     complete = [setting for setting in settings if all((task, setting) in rewards for task in tasks)]
     if not complete:
         raise ValueError(f"{source} has no setting that was evaluated for every task")
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["task", *parameters, "reward"])
-            writer.writerows([task, *setting, rewards[task, setting]] for task in tasks for setting in complete)
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_table(out, parameters, [(task, *setting, rewards[task, setting]) for task in tasks for setting in complete])
     return {
         "table": str(out),
         "tasks": tasks,
         "settings": len(complete),
         "left_out": len(settings) - len(complete),
     }
+
+
+def write_table(out: Path, parameters: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A TABLE.csv from rows of task, levels and reward, replaced as a whole."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["task", *parameters, "reward"])
+    writer.writerows(rows)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_text(out, text.getvalue())

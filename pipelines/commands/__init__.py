@@ -5,5 +5,13 @@ A command returns its exit status. Heavy libraries are imported inside, so that 
 
 from __future__ import annotations
 
-FAILED, PARTIAL, SAVED, INTERRUPTED = 1, 3, 75, 130
-"""Exit statuses beside 0 (complete) and 2 (usage)."""
+import sys
+
+FAILED, USAGE, PARTIAL, SAVED, INTERRUPTED = 1, 2, 3, 75, 130
+"""Exit statuses beside 0 (complete)."""
+
+
+def usage_error(line: str) -> int:
+    """Say what is wrong with the options, where their types alone cannot; returns the exit status."""
+    print(f"simpath: {line}", file=sys.stderr)
+    return USAGE

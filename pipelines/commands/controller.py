@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from pipelines.bar import progress_bar
+from pipelines.commands import PARTIAL, usage_error
+from pipelines.commands.runs import PlaceOptions
+from pipelines.place import LOCAL
 
+Preset = Literal["demo", "small", "paper"]
 JsonFlag = Annotated[bool, tyro.conf.arg(name="json")]
 
 
@@ -45,61 +50,163 @@ def replay(
 
 
 def train(
-    table: tyro.conf.Positional[Path], embeddings: Path, out: Path, rounds: int | None = None, seed: int = 0
+    table: tyro.conf.Positional[Path | None] = None,
+    *,
+    out: Path,
+    embeddings: Path | None = None,
+    rounds: int | None = None,
+    tasks: Path | None = None,
+    probe: str | None = None,
+    budget: int | None = None,
+    preset: Preset = "small",
+    in_flight: int | None = None,
+    size: int = 224,
+    resize: int | None = None,
+    draws: int = 10_000,
+    seed: int = 0,
+    store: Path | None = None,
+    device: Literal["cpu", "cuda"] = "cpu",
+    threads: int | None = None,
+    place: PlaceOptions = LOCAL,
 ) -> int:
-    """Train the controller on a recorded reward table; resumable.
+    """Train the controller on a recorded reward table, or live on tasks of your own; resumable.
+
+    Recorded: `TABLE --embeddings FILE.npz`. Live: `--tasks DIR --probe P --budget N`, which renders, pre-trains and
+    scores what the controller asks for, as `simpath run` does. OUT is then what `simpath recommend` reads.
 
     Args:
         table: CSV with the columns task, one for each parameter, and reward.
-        embeddings: NPZ with one vector for each task name.
         out: directory of the controller.
-        rounds: of asking and telling; default: the controller's.
-        seed: of every random draw.
+        embeddings: NPZ with one vector for each task name.
+        rounds: of asking and telling on a table; default: the controller's.
+        tasks: live: a folder with one labelled image folder for each task.
+        probe: live: the network that the task vectors are made with, such as torchvision:resnet18 or a FILE.
+        budget: live: settings to render at most.
+        preset: live: how settings are rendered, pre-trained and scored.
+        in_flight: live: settings asked for at once; default: the preset's.
+        size: live: input side of the task vectors in pixels.
+        resize: live: short side before the centre crop; default: 8/7 of `size`.
+        draws: live: images drawn for a task vector.
+        seed: of every random draw of the controller.
+        store: live: directory of the artifact store; default OUT/store.
+        device: live: where networks train and Blender renders.
+        threads: live: CPU threads of the task vectors; default: all cores.
+        place: live: where the work is done.
     """
-    from controller.reinforce import ReinforceConfig
-    from pipelines.recommend import train_controller
+    recorded, live = (
+        {"TABLE": table, "--embeddings": embeddings},
+        {"--tasks": tasks, "--probe": probe, "--budget": budget},
+    )
+    given = [name for name, value in (recorded | live).items() if value is not None]
+    if given not in (list(recorded), list(live)):
+        return usage_error(
+            f"controller train got {' '.join(given) or 'neither a table nor tasks'}; needed: TABLE --embeddings FILE "
+            f"(recorded), or --tasks DIR --probe P --budget N (live)"
+        )
+    if table is not None and embeddings is not None:
+        from controller.reinforce import ReinforceConfig
+        from pipelines.controllers import train_controller
 
-    config = ReinforceConfig(seed=seed) if rounds is None else ReinforceConfig(seed=seed, rounds=rounds)
-    with progress_bar("train", "rounds") as progress:
-        train_controller(config, table, embeddings, out=out, progress=progress)
-    print(f"controller  {out}")
-    return 0
+        recorded_config = ReinforceConfig(seed=seed) if rounds is None else ReinforceConfig(seed=seed, rounds=rounds)
+        with progress_bar("train", "rounds") as progress:
+            train_controller(recorded_config, table, embeddings, out=out, progress=progress)
+        print(f"controller  {out}")
+        return 0
+    assert tasks is not None and probe is not None and budget is not None
+    from pipelines.live import train_live
+    from pipelines.presets import PRESETS, tasks_under, with_budget
+    from transfer.embedding import EmbeddingConfig
+
+    config = with_budget(PRESETS[preset], budget)
+    asked = config.controller.in_flight if in_flight is None else in_flight
+    config = dataclasses.replace(config, controller=dataclasses.replace(config.controller, in_flight=asked, seed=seed))
+    with progress_bar("embed", "images") as progress:
+        result = train_live(
+            config,
+            tasks_under(tasks),
+            EmbeddingConfig(size=size, resize=resize or size * 8 // 7, draws=draws),
+            probe,
+            out=out,
+            store=store,
+            place=place,
+            device=device,
+            threads=threads,
+            progress=progress,
+        )
+    print(result.text)
+    return result.status
 
 
 def recommend(
     task: str,
     controller: Path,
     probe: str,
+    budget: int = 0,
+    preset: Preset = "small",
+    out: Path | None = None,
+    store: Path | None = None,
     root: Path | None = None,
     size: int = 224,
     resize: int | None = None,
+    draws: int = 10_000,
     num_images: int = 40_000,
+    device: Literal["cpu", "cuda"] = "cpu",
     threads: int | None = None,
+    place: PlaceOptions = LOCAL,
 ) -> int:
-    """Recommend simulation parameters for a new task, without rendering anything.
+    """Recommend simulation parameters for a new task.
 
     Prints the parameters with their probabilities, the expected gain, the nearest known tasks and a render command.
+    Without a budget nothing is rendered. With one, so many settings are rendered, pre-trained on and scored on the
+    task's training images, and the answer is refined by each; stopped, the same command continues.
 
     Args:
         task: a task's name or a folder of class folders.
         controller: directory that `simpath controller train` made.
         probe: the network that the controller's task vectors were made with, such as torchvision:resnet18 or a FILE.
+        budget: settings to evaluate live.
+        preset: with a budget: how they are rendered, pre-trained and scored; as what the controller learnt from.
+        out: keep the vector, recommendation.json and logs there; default: nowhere, with a budget ./recommended.
+        store: with a budget: directory of the artifact store; default OUT/store.
         root: where the files of named tasks lie, each under ROOT/NAME.
         size: input side in pixels, as for the controller's vectors.
         resize: short side before the centre crop; default: 8/7 of `size`.
+        draws: images drawn for the task's vector, as for the controller's.
         num_images: of the printed render command.
-        threads: CPU threads; default: all cores.
+        device: where networks run and, with a budget, Blender renders.
+        threads: CPU threads of the task's vector; default: all cores.
+        place: with a budget: where the work is done.
     """
+    if budget and root is not None:
+        return usage_error("recommend --budget needs --task FOLDER; --root is for named tasks, which it cannot score")
+    from pipelines.live import recommend_task
+    from pipelines.presets import PRESETS
     from pipelines.recommend import format_recommendation
-    from pipelines.recommend import recommend as find
-    from transfer.embedding import EmbeddingConfig, embed_task, load_vector
+    from transfer.embedding import EmbeddingConfig
 
-    config = EmbeddingConfig(size=size, resize=resize or size * 8 // 7)
+    if budget and out is None:
+        out = Path("recommended")
     with tempfile.TemporaryDirectory() as scratch, progress_bar("embed", "images") as progress:
-        embed_task(config, probe, task, out=Path(scratch), root=root, threads=threads, progress=progress)
-        vector, about = load_vector(Path(scratch))
-    print(format_recommendation(find(controller, str(about["task"]), vector, num_images=num_images)))
-    return 0
+        result = recommend_task(
+            PRESETS[preset],
+            task,
+            EmbeddingConfig(size=size, resize=resize or size * 8 // 7, draws=draws),
+            probe,
+            controller,
+            budget=budget,
+            num_images=num_images,
+            out=out or Path(scratch),
+            store=store,
+            place=place,
+            device=device,
+            root=root,
+            threads=threads,
+            progress=progress,
+        )
+    print(format_recommendation(result))
+    if out is not None:
+        print(f"numbers  {out / 'recommendation.json'}")
+    return PARTIAL if result.missing else 0
 
 
 def export_table(run: tyro.conf.Positional[Path], out: Path) -> int:

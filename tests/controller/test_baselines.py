@@ -52,8 +52,8 @@ def test_best_fixed_has_the_largest_mean_over_tasks() -> None:
 def test_random_is_the_mean_over_its_settings_and_differs_by_seed() -> None:
     state, _ = run("random")
     assert expected_reward(state, "one") == pytest.approx(state.evaluations.rewards[0].mean())
-    assert chosen(state, "one") in state.evaluations.positions()
-    others = {tuple(sorted(run("random", seed=seed)[0].evaluations.positions())) for seed in range(4)}
+    assert chosen(state, "one") in state.evaluations.positions
+    others = {tuple(sorted(run("random", seed=seed)[0].evaluations.positions)) for seed in range(4)}
     assert len(others) > 1
 
 

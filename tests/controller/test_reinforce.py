@@ -235,7 +235,7 @@ def test_imitation_uses_the_best_setting_seen_and_asks_for_no_other_but_the_arg_
             rows, actions, greedy = self_critical_plan(state)
             known = state.evaluations
             for row, action in zip(rows, actions, strict=True):
-                column = known.positions()[tuple(action.tolist())]
+                column = known.positions[tuple(action.tolist())]
                 assert known.rewards[row, column] == np.nanmax(known.rewards[row])
                 checked += 1
             asked = {trial.action for trial in ask(state)}

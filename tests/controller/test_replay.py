@@ -135,7 +135,7 @@ def test_reinforce_nears_the_oracle_on_seen_tasks_and_cross_task_credit_does_not
         config = m.reinforce.ReinforceConfig(compat_cross_task_credit=wrong)
         run = play(lambda p, _, c=config: m.start_reinforce_with(c, p), (("reinforce", None),), problem, 0)
         choices = run["reinforce"].choices
-        positions = table.positions()
+        positions = table.positions
         rewards = [table.rewards[row, positions[choices[task]]] for row, task in enumerate(problem.seen)]
         rows = table.rewards[:12]
         shares[wrong] = (np.mean(rewards) - rows.mean()) / (rows.max(axis=1).mean() - rows.mean())

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import pipelines.recommend
+import pipelines.controllers
 from controller.reinforce import ReinforceConfig
 from controller.synthetic import make_table
-from pipelines.recommend import format_recommendation, recommend, train_controller
+from pipelines.controllers import check_vectors, train_controller
+from pipelines.flow import StageFailed
+from pipelines.recommend import format_recommendation, recommend
 from sim.params import TASK2SIM_SPACE
 
 TABLE = make_table(2, num_tasks=9, latent=2, vector_dim=12)
@@ -55,13 +57,13 @@ def test_training_that_was_killed_ends_with_the_same_bits(
         calls.append(call)
 
     calls: list[object] = []
-    monkeypatch.setattr(pipelines.recommend, "SAVE_EVERY", 2)
+    monkeypatch.setattr(pipelines.controllers, "SAVE_EVERY", 2)
     files = written(tmp_path / "in")
     with pytest.raises(Killed):
         train_controller(CONFIG, *files, out=tmp_path / "out", progress=die)
     assert not (tmp_path / "out" / "summary.json").exists()
     train_controller(CONFIG, *files, out=tmp_path / "out")
-    for name in ("summary.json", "table.csv", "vectors.npz"):
+    for name in ("summary.json", "state.safetensors", "table.csv", "vectors.npz"):
         assert (tmp_path / "out" / name).read_bytes() == (controller / name).read_bytes()
     assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
 
@@ -124,3 +126,31 @@ def test_bad_input_is_refused(controller: Path, tmp_path: Path) -> None:
         recommend(controller, "new", TABLE.vectors[8], budget=2)
     with pytest.raises(ValueError, match="budget is -1"):
         recommend(controller, "new", TABLE.vectors[8], budget=-1)
+
+
+def test_a_stage_that_fails_ends_the_evaluations_and_is_named(controller: Path) -> None:
+    asked: list[dict[str, str]] = []
+
+    def evaluate(levels: dict[str, str]) -> float:
+        asked.append(levels)
+        if len(asked) == 3:
+            raise StageFailed("render_shard 0123: no Blender (log: x.log)")
+        return truth(levels)
+
+    result = recommend(controller, "new", TABLE.vectors[8], budget=5, evaluate=evaluate)
+    assert len(asked) == 3 and [levels for levels, _ in result.evaluated] == asked[:2]
+    assert result.missing == ("render_shard 0123: no Blender (log: x.log)",)
+    assert "missing:\n  render_shard 0123: no Blender (log: x.log)" in format_recommendation(result)
+
+
+def test_vectors_of_another_probe_or_protocol_are_refused(controller: Path, tmp_path: Path) -> None:
+    here = {"probe": "resnet18 sha256:a", "config": {"size": 64, "draws": 100}}
+    check_vectors(controller, here)  # a recorded table does not say how its vectors were made
+    (tmp_path / "summary.json").write_text(
+        '{"probe": "resnet18 sha256:a", "embedding": {"size": 64, "draws": 100}, "settings": 3}'
+    )
+    check_vectors(tmp_path, here)
+    with pytest.raises(ValueError, match="made with probe resnet18 sha256:a, not resnet50 sha256:b; use the same"):
+        check_vectors(tmp_path, here | {"probe": "resnet50 sha256:b"})
+    with pytest.raises(ValueError, match="made with embedding size 64, not 224; use the same"):
+        check_vectors(tmp_path, here | {"config": {"size": 224, "draws": 100}})

@@ -1,0 +1,232 @@
+"""The controller on live rewards: what it asks for is rendered, pre-trained and scored through the artifact store.
+
+Both functions use the stages of `pipelines.experiment`, so a setting that any run on the same store has evaluated with
+the same configuration costs nothing here, and a stopped command continues where it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.artifact import Store, write_text
+from pipelines.cluster import open_place
+from pipelines.configs import to_json
+from pipelines.controllers import check_vectors, read_controller, what_was_learnt, write_state
+from pipelines.demo_tasks import MadeConfig
+from pipelines.doctor import require_device
+from pipelines.experiment import Experiment, ExperimentConfig, ExperimentTask, Found, Setting
+from pipelines.flow import Flow, StageFailed
+from pipelines.place import Place
+from pipelines.progress import Display
+from pipelines.recommend import Recommendation, recommend
+from pipelines.replay import write_table
+from sim.params import TASK2SIM_SPACE, ActionSpace, parameter_levels
+from transfer.catalogue import task_row
+from transfer.embedding import EmbeddingConfig, embed_task, load_vector, save_vectors
+from transfer.tasks import load_task
+
+Vectors = Mapping[str, npt.NDArray[np.float32]]
+Progress = Callable[[int, int, str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class LiveResult:
+    """How a live search ended: an exit status of design.md and what is to be printed."""
+
+    status: int
+    text: str
+
+
+@contextmanager
+def open_experiment(
+    title: str,
+    config: ExperimentConfig,
+    tasks: Sequence[ExperimentTask],
+    *,
+    out: Path,
+    store: Path | None,
+    place: Place,
+    device: str,
+    space: ActionSpace = TASK2SIM_SPACE,
+    vectors: Vectors | None = None,
+) -> Iterator[Experiment]:
+    """The stages of an experiment on the workers of `place`, with its logs and status under `out`."""
+    if place.cluster == "local":
+        require_device(device)
+    out.mkdir(parents=True, exist_ok=True)
+    display = Display(status=out / "status.json", title=f"simpath {title}")
+    with (
+        open_place(place, out) as workers,
+        Flow(
+            Store(store or out / "store"), workers, run=f"{title}-{out.name}", progress=display, logs=out / "logs"
+        ) as flow,
+    ):
+        cores = workers.cores_per_job
+        yield Experiment(config, tasks, flow, device=device, train_cores=cores, space=space, vectors=vectors)
+
+
+def train_live(
+    config: ExperimentConfig,
+    tasks: Sequence[ExperimentTask],
+    embedding: EmbeddingConfig,
+    probe: str,
+    *,
+    out: Path,
+    store: Path | None,
+    place: Place,
+    device: str,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> LiveResult:
+    """Learn on tasks within a budget of distinct settings, and leave a controller's directory that `recommend` reads.
+
+    The search is that of `simpath run` without its final rows: no test split is read.
+
+    Args:
+        config: its controller's budget and settings in flight bound the search.
+        tasks: two or more folders; every setting is scored on each.
+        embedding, probe: how their vectors are made; kept under OUT/vectors.
+        threads, progress: of the vectors.
+
+    Returns:
+        Status 0, or 3 with what is missing and why.
+
+    Raises:
+        ValueError, OSError: a task cannot be read or has too few images; a vector of another probe lies in `out`.
+    """
+    if len(tasks) < 2:
+        raise ValueError(f"{len(tasks)} task; a controller learns from two or more")
+    sources: dict[str, str | Path] = {}
+    for task in tasks:
+        if isinstance(task.source, MadeConfig):
+            raise ValueError(f"task {task.name} is made by the demo; a controller learns from folders and named sets")
+        sources[task.name] = task.source
+        load_task(task.source, seed=config.features.split_seed)
+    vectors: dict[str, npt.NDArray[np.float32]] = {}
+    about: dict[str, Any] = {}
+    for name, source in sources.items():
+        folder = out / "vectors" / name
+        about = embed_task(embedding, probe, source, out=folder, device=device, threads=threads, progress=progress)
+        vectors[name] = load_vector(folder)[0]
+    with open_experiment(
+        "controller", config, tasks, out=out, store=store, place=place, device=device, vectors=vectors
+    ) as experiment:
+        return search_and_keep(experiment, vectors, {"probe": about["probe"], "embedding": about["config"]}, out)
+
+
+def search_and_keep(experiment: Experiment, vectors: Vectors, vectors_by: Mapping[str, Any], out: Path) -> LiveResult:
+    """The search of an experiment, kept as a controller's directory; `vectors_by` says how the vectors were made."""
+    try:
+        found = experiment.search()
+    except StageFailed as error:
+        return LiveResult(3, _missing_text(experiment.flow.missing() or [str(error)]))
+    _write_controller(experiment.config, found, vectors, vectors_by, out)
+    names = {setting.id: setting for setting in found.settings}
+    lines = [f"{len(found.settings)} settings x {len(found.chosen)} tasks evaluated; chosen for each task:"]
+    for task, pick in found.chosen.items():
+        levels = " ".join(f"{name}={level}" for name, level in experiment.space.to_levels(names[pick].action).items())
+        lines.append(f"  {task:24} {found.rewards[task, pick]:6.2f} with {levels}")
+    return LiveResult(0, "\n".join([*lines, f"controller  {out}"]))
+
+
+def _write_controller(
+    config: ExperimentConfig, found: Found, vectors: Vectors, vectors_by: Mapping[str, Any], out: Path
+) -> None:
+    space = found.state.space
+    rows = [
+        (task, *space.to_levels(setting.action).values(), repr(found.rewards[task, setting.id]))
+        for task in found.state.tasks
+        for setting in found.settings
+    ]
+    write_table(out / "table.csv", space.names, rows)
+    save_vectors(out / "vectors.npz", vectors)
+    identity = {"experiment": to_json(config), **vectors_by}
+    write_state(out / "state.safetensors", found.state, identity)
+    summary = {**identity, "settings": len(found.settings), **what_was_learnt(found.state)}
+    write_text(out / "summary.json", json.dumps(summary, indent=1) + "\n")
+
+
+def recommend_task(
+    config: ExperimentConfig,
+    task: str,
+    embedding: EmbeddingConfig,
+    probe: str,
+    controller: Path,
+    *,
+    budget: int,
+    num_images: int,
+    out: Path,
+    store: Path | None,
+    place: Place,
+    device: str,
+    root: Path | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Recommendation:
+    """A recommendation for a task, refined by `budget` settings that are evaluated live.
+
+    Args:
+        config: with a budget: how settings are rendered, pre-trained and scored: as those that the controller learnt
+            from, for its rewards are the prior. Its own controller and final rows play no part.
+        task: as `transfer.tasks.load_task`; with a budget a folder, or a set that comes inside a package.
+        out: receives recommendation.json and vector/, with a budget also logs/, status.json and the store.
+        root: of named tasks, without a budget.
+        num_images: of the printed render command.
+
+    Raises:
+        ValueError, OSError: as `embed_task` and `recommend`; the vector cannot be compared with the controller's, or
+            there is a budget and the controller's parameters are not simpath's.
+    """
+    space = read_controller(controller).space
+    known = parameter_levels()
+    foreign = [
+        f"{name}={level}" for name, levels in space.levels for level in levels if level not in known.get(name, ())
+    ]
+    if budget and foreign:
+        raise ValueError(
+            f"controller {controller} varies {foreign[0]}, which simpath cannot render; ask without a budget"
+        )
+    require_device(device)
+    folder = out / "vector"
+    embed_task(embedding, probe, task, out=folder, root=root, device=device, threads=threads, progress=progress)
+    vector, about = load_vector(folder)
+    check_vectors(controller, about)
+    name = str(about["task"])
+    if not budget:
+        result = recommend(controller, name, vector, num_images=num_images)
+    else:
+        source = ExperimentTask(name, task if task_row(task) or not Path(task).exists() else Path(task).absolute())
+        with open_experiment(
+            "recommend", config, [source], out=out, store=store, place=place, device=device, space=space
+        ) as experiment:
+            evaluate = Evaluator(experiment, source)
+            result = recommend(controller, name, vector, budget=budget, evaluate=evaluate, num_images=num_images)
+    write_text(out / "recommendation.json", json.dumps(dataclasses.asdict(result), indent=1) + "\n")
+    return result
+
+
+class Evaluator:
+    """Levels by parameter name -> the reward of one task, through the stages of an experiment."""
+
+    def __init__(self, experiment: Experiment, task: ExperimentTask) -> None:
+        self.experiment, self.task = experiment, task
+        self.asked = 0
+
+    def __call__(self, levels: dict[str, str]) -> float:
+        setting = Setting(
+            f"s{self.asked}", f"asked {self.asked + 1}", self.experiment.space.from_levels(levels), "asked"
+        )
+        self.asked += 1
+        return float(self.experiment.flow.result(self.experiment.reward(self.task, setting)).summary["reward"])
+
+
+def _missing_text(missing: Sequence[str]) -> str:
+    return "\n".join(["missing:", *(f"  {reason}" for reason in missing)])
