@@ -72,7 +72,7 @@ STAGES: dict[str, Stage] = {
     "made_task": Stage("pipelines.demo_tasks:made_task_stage", fixed("1"), "torch", unit="images"),
     "pretrain": Stage(
         "pretrain.train:pretrain",
-        fixed("1"),
+        fixed("2"),
         "torch",
         silence_limit_s=3600,
         knobs={"keep_checkpoints": 0, "tensorboard": False},

@@ -21,6 +21,7 @@ from pretrain.loader import Batch
 from pretrain.model import build_backbone
 from pretrain.order import rank_slice, steps_per_epoch
 from pretrain.ranks import Ranks
+from pretrain.smallmaps import use_products_on_small_maps
 from pretrain.train import PretrainConfig
 
 STEP_STREAM = crc32(b"step")
@@ -81,6 +82,7 @@ class Trainer:
             zero_init_residual=config.zero_init_residual,
         )
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
+        use_products_on_small_maps(self.model)
         self.optimizer = create_optimizer_v2(
             self.model,
             opt=config.optimizer,
