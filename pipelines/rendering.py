@@ -10,6 +10,7 @@ from typing import Any
 from pipelines.job import Session
 from sim.dataset import assemble_dataset, shard_plan
 from sim.render import SceneFailure, ScenesFailed
+from sim.shardrun import RendererFactory
 from sim.shards import Progress, RenderConfig, catalog_of, open_renderer, render_shard
 from sim.wire import Device
 
@@ -45,15 +46,19 @@ def shard_stage(
     log: Path,
     device: Device = "cpu",
     progress: Progress | None = None,
+    factory: RendererFactory = open_renderer,
 ) -> dict[str, Any]:
     """Stage `render_shard`: one shard by the Blender child that this process keeps from shard to shard.
+
+    Args:
+        factory: opens the renderer; tests put a stand-in here.
 
     Raises:
         RenderError: Blender cannot work here, or scenes that cannot be rendered (they are named).
     """
     render = config.render
     key = (render.settings(), catalog_of(render.catalog).digest(), device, threads)
-    renderer = session.keep("blender", key, lambda: open_renderer(render, device=device, threads=threads, log=log))
+    renderer = session.keep("blender", key, lambda: factory(render, device=device, threads=threads, log=log))
     record = render_shard(render, out=out, start=config.start, count=config.count, renderer=renderer, progress=progress)
     if record["failed"]:
         # A shard with holes is no artifact: its digest promises all of its images.

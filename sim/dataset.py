@@ -68,6 +68,21 @@ def render_dataset(
         OSError: for example a full disk.
     """
     plan = shard_plan(config, num_images)
+    wanted = begin_dataset(config, out, num_images, shards)
+    begun = time.monotonic()
+    run = ShardRun(config, out, wanted, workers, device, progress, factory)
+    run.finish()
+    return close_dataset(config, out, plan, rendered=run.rendered, seconds=time.monotonic() - begun)
+
+
+def begin_dataset(
+    config: RenderConfig, out: Path, num_images: int, shards: tuple[int, int] | None
+) -> list[tuple[int, int]]:
+    """Make `out`, or see that it may go on; returns (first image, number of images) of the wanted shards.
+
+    Raises ValueError as `render_dataset` does.
+    """
+    plan = shard_plan(config, num_images)
     first, last = shards or (0, len(plan))
     if not 0 <= first < last <= len(plan):
         raise ValueError(f"shards is {first}:{last}; this set has the shards 0:{len(plan)}")
@@ -75,10 +90,13 @@ def render_dataset(
     refuse_foreign_data(config, out, num_images)
     if (out / INDEX).exists() and not _holds(out, plan):
         (out / INDEX).unlink()  # the set grows, or failed scenes are tried again: it is not complete meanwhile
-    begun = time.monotonic()
-    run = ShardRun(config, out, plan[first:last], workers, device, progress, factory)
-    run.finish()
-    seconds = time.monotonic() - begun
+    return plan[first:last]
+
+
+def close_dataset(
+    config: RenderConfig, out: Path, plan: Sequence[tuple[int, int]], *, rendered: int, seconds: float
+) -> dict[str, Any]:
+    """Write the index if every shard of `plan` is there; the summary that `render_dataset` returns."""
     records = [read_record(out, shard_name(number)) for number in range(len(plan))]
     present = [record for record in records if record is not None]
     complete = len(present) == len(plan)
@@ -86,14 +104,20 @@ def render_dataset(
         write_index(config, out, present)
     return {
         "images": sum(record["images"] for record in present),
-        "rendered": run.rendered,
+        "rendered": rendered,
         "shards": len(present),
         "bytes": sum(record["bytes"] for record in present),
         "seconds": round(seconds, 3),
-        "images_per_second": round(run.rendered / seconds, 2) if seconds > 0 else 0.0,
+        "images_per_second": round(rendered / seconds, 2) if seconds > 0 else 0.0,
         "failed": [failure for record in present for failure in record["failed"]],
         "complete": complete,
     }
+
+
+def adopt_shard(folder: Path, out: Path, name: str) -> None:
+    """Link a shard that was rendered in `folder` into `out` (a copy where links are not possible), its .json last."""
+    for file in (f"{name}.tar", f"{name}.json"):
+        _link(folder / file, out / file)
 
 
 def assemble_dataset(config: RenderConfig, shard_dirs: Sequence[Path], *, out: Path, num_images: int) -> dict[str, Any]:
@@ -114,8 +138,7 @@ def assemble_dataset(config: RenderConfig, shard_dirs: Sequence[Path], *, out: P
                 f"{name} with images {start} to {start + count - 1} is in none of the {len(shard_dirs)} given folders"
             )
         require_same(config.as_json(), record["config"], folder)
-        for file in (record["name"], f"{name}.json"):
-            _link(folder / file, out / file)
+        adopt_shard(folder, out, name)
         if (out / record["name"]).stat().st_size != record["bytes"]:
             raise ValueError(f"{folder / record['name']} is not as long as its .json says; it was truncated or altered")
         records.append(record)

@@ -104,3 +104,17 @@ class Journal:
         if len(body) < body_length or zlib.crc32(body, zlib.crc32(text)) != checksum:
             return None
         return json.loads(text), body_start, body_length
+
+
+def move_journal(source: Path, target: Path) -> None:
+    """Put a journal that nobody writes where the shard is gone on with, on the same file system.
+
+    Raises ShardBusy.
+    """
+    with source.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ShardBusy(f"{source.stem} is being rendered by another process") from None
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.replace(target)

@@ -153,11 +153,9 @@ def render_shard(
         )
     name = shard_name(start // config.images_per_shard)
     out.mkdir(parents=True, exist_ok=True)
-    kept = read_record(out, name)
+    kept = finished_shard(config, out, start, count)
     if kept is not None:
-        require_same(config.as_json(), kept["config"], out)
-        if kept["start"] == start and kept["count"] == count and not kept["failed"] and _is_intact(out, kept):
-            return kept
+        return kept
     description = {
         "config": config.as_json(),
         "start": start,
@@ -176,6 +174,19 @@ def render_shard(
         write_atomically(out / f"{name}.json", to_json(record))
         journal.remove()
     return record
+
+
+def finished_shard(config: RenderConfig, out: Path, start: int, count: int) -> dict[str, Any] | None:
+    """The record of a shard that needs no rendering: complete in `out`, its bytes as recorded; else None.
+
+    Raises ValueError when `out` holds a shard of another configuration.
+    """
+    kept = read_record(out, shard_name(start // config.images_per_shard))
+    if kept is None:
+        return None
+    require_same(config.as_json(), kept["config"], out)
+    same = kept["start"] == start and kept["count"] == count and not kept["failed"]
+    return kept if same and _is_intact(out, kept) else None
 
 
 def _fill(

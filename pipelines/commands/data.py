@@ -10,7 +10,9 @@ from typing import Any, Literal
 import tyro
 
 from pipelines.bar import progress_bar
+from pipelines.batch import BatchConfig
 from pipelines.commands import PARTIAL
+from pipelines.place import NO_TLS, ONE_JOB, Place, TlsFiles
 from sim.assets import CatalogConfig
 from sim.params import SimParams, SimRanges
 from sim.shards import RenderConfig
@@ -43,6 +45,9 @@ def render(
     shards: str | None = None,
     device: Device = "cpu",
     workers: int | None = None,
+    cluster: str | None = None,
+    batch: BatchConfig = ONE_JOB,
+    tls: TlsFiles = NO_TLS,
 ) -> int:
     """Render a data set of object images into WebDataset shards.
 
@@ -73,12 +78,19 @@ def render(
         images_per_shard: images in one tar file.
         shards: render only the shards FIRST:LAST (LAST excluded), for several machines on one directory.
         device: where Blender renders; a GPU that is asked for and absent is an error.
-        workers: Blender processes; default: one for each core, or each GPU.
+        workers: Blender processes on this machine; default: one for each core, or each GPU.
+        cluster: make each shard a job, on local; slurm, pbs, lsf, sge, oar, moab, htcondor; or a scheduler at
+            tls://HOST:PORT, tcp://HOST:PORT. `out` is then a directory that all of its machines share.
+        batch: what is asked of the batch system, only for `--cluster slurm` and the like.
+        tls: credentials, only for `--cluster tls://HOST:PORT`.
     """
     from sim.assets import require_all_assets, skipped_assets
     from sim.dataset import render_dataset
     from sim.remote import render_to_url
 
+    place = _place(cluster, workers, batch, tls)
+    if place is not None and "://" in out:
+        raise ValueError(f"--cluster needs a directory that all of its machines share, not {out}")
     folders = {"assets": assets, "hdris": hdris, "textures": textures}
     changes: dict[str, Any] = {name: str(path.absolute()) for name, path in folders.items() if path is not None}
     if trust_assets:
@@ -100,21 +112,29 @@ def render(
     )
     if strict:
         require_all_assets(config.catalog)
-    with progress_bar("render", "images") as progress:
-        if "://" in out:
-            if shards is not None:
-                raise ValueError(f"--shards is for a directory, not for {out}")
-            with tempfile.TemporaryDirectory() as staging:
-                summary = render_to_url(
-                    config,
-                    out,
-                    staging=Path(staging),
-                    num_images=num_images,
-                    workers=workers,
-                    device=device,
-                    progress=progress,
-                )
-        else:
+    missing: list[str] = []
+    if place is not None:
+        from pipelines.farm import render_on_cluster
+
+        summary = render_on_cluster(
+            config, out=Path(out), num_images=num_images, place=place, device=device, shards=_shard_range(shards)
+        )
+        missing = summary["missing"]
+    elif "://" in out:
+        if shards is not None:
+            raise ValueError(f"--shards is for a directory, not for {out}")
+        with progress_bar("render", "images") as progress, tempfile.TemporaryDirectory() as staging:
+            summary = render_to_url(
+                config,
+                out,
+                staging=Path(staging),
+                num_images=num_images,
+                workers=workers,
+                device=device,
+                progress=progress,
+            )
+    else:
+        with progress_bar("render", "images") as progress:
             summary = render_dataset(
                 config,
                 out=Path(out),
@@ -132,9 +152,26 @@ def render(
         print(f"not taken: {name}: {reason}")
     for failure in summary["failed"]:
         print(f"missing: image {failure['index']} (model {failure['model']}): {failure['reason']}")
+    for reason in missing:
+        print(f"missing: {reason}")
     if not summary["complete"]:
         print("the other shards of the set are not there yet; whoever finds all of them writes index.json")
-    return PARTIAL if summary["failed"] else 0
+    return PARTIAL if summary["failed"] or missing else 0
+
+
+def _place(cluster: str | None, workers: int | None, batch: BatchConfig, tls: TlsFiles) -> Place | None:
+    """Where shards are jobs; None for Blender processes of this one. Raises ValueError for options that do not fit."""
+    if cluster is None:
+        if (batch, tls) != (ONE_JOB, NO_TLS):
+            raise ValueError("--batch and --tls options are for --cluster, which was not given")
+        return None
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers is {workers}; allowed: 1 and up")
+    if cluster != "local" and workers is not None:
+        raise ValueError(
+            f"workers is for this machine, not for the cluster {cluster}, which takes what its cores allow"
+        )
+    return Place(cluster, cores=workers, batch=batch, tls=tls)
 
 
 def _shard_range(text: str | None) -> tuple[int, int] | None:

@@ -1,0 +1,141 @@
+"""A data set rendered by the workers of a cluster: each of its shards is a job (`simpath render --cluster …`).
+
+In: a configuration, a place, a directory that all workers share. Out: the same files as `sim.dataset.render_dataset`
+leaves. What is under way lies in OUT/.cluster (a store, logs, credentials), which is removed when the set is complete.
+A second call goes on from there, and from what a call without a cluster has left in OUT.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from pipelines.artifact import Store
+from pipelines.batch import BATCH_SYSTEMS
+from pipelines.cluster import open_place
+from pipelines.flow import Cluster, Flow, Handle, StageFailed
+from pipelines.place import Place
+from pipelines.progress import Display, Progress
+from pipelines.rendering import ShardConfig
+from pipelines.stages import STAGES, Stage
+from sim.dataset import adopt_shard, begin_dataset, close_dataset, shard_plan
+from sim.journal import move_journal
+from sim.shards import RenderConfig, finished_shard, read_record, shard_name
+from sim.wire import Device
+
+WORK = ".cluster"
+"""Directory inside the data set's for what is under way."""
+
+
+def render_on_cluster(
+    config: RenderConfig,
+    *,
+    out: Path,
+    num_images: int,
+    place: Place,
+    device: Device = "cpu",
+    shards: tuple[int, int] | None = None,
+    progress: Progress | None = None,
+    opened: Callable[[Place, Path], AbstractContextManager[Cluster]] = open_place,
+    stages: Mapping[str, Stage] = STAGES,
+) -> dict[str, Any]:
+    """Render a data set, or what is left of it, with one core or GPU of `place` for each shard at a time.
+
+    Args:
+        shards: render only the shards first:last (last excluded).
+        progress: default: a table, or plain lines, on stderr.
+        opened: opens the cluster; tests put one without Dask here.
+        stages: the stage table; tests put a `render_shard` without Blender here.
+
+    Returns:
+        As `render_dataset`, where `rendered` counts the images of the shards that were finished now; and `missing`,
+        one line for each shard whose process died too often.
+
+    Raises:
+        ValueError: a bad argument, or `out` holds another configuration's data.
+        StageFailed: Blender cannot work there; finished shards are kept.
+        RuntimeError: another call is rendering into `out`.
+    """
+    if device != "cpu" and place.cluster in BATCH_SYSTEMS and place.batch.gpus == 0:
+        raise ValueError(f"batch.gpus is 0, but device is {device!r}; allowed: 1 and up, or the device cpu")
+    wanted = begin_dataset(config, out, num_images, shards)
+    begun = time.monotonic()
+    rendered, missing = 0, list[str]()
+    with _alone(out):
+        todo = [shard for shard in wanted if finished_shard(config, out, *shard) is None]
+        if todo:
+            with opened(place, out / WORK) as cluster:
+                flow = Flow(
+                    Store(out / WORK / "store"),
+                    cluster,
+                    run="render",
+                    progress=progress or Display(title="simpath render"),
+                    stages=stages,
+                    logs=out / WORK / "logs",
+                )
+                with flow:
+                    handles = {start: _submit(flow, config, out, start, count, device) for start, count in todo}
+                    there = {handle.digest for handle in handles.values() if flow.store.has(handle.digest)}
+                    for start, handle in handles.items():
+                        try:
+                            images = _take(flow, handle, out, shard_name(start // config.images_per_shard))
+                        except StageFailed as error:
+                            if not _died(flow, handle):
+                                raise  # the other shards would fail alike
+                            missing.append(str(error))
+                            continue
+                        rendered += 0 if handle.digest in there else images
+        plan = shard_plan(config, num_images)
+        summary = close_dataset(config, out, plan, rendered=rendered, seconds=time.monotonic() - begun)
+    if not (missing or summary["failed"]):
+        shutil.rmtree(out / WORK, ignore_errors=True)
+    return summary | {"missing": missing}
+
+
+def _submit(flow: Flow, config: RenderConfig, out: Path, start: int, count: int, device: Device) -> Handle:
+    """Ask for a shard; what a call without a cluster has rendered of it is gone on with."""
+    handle = flow.submit("render_shard", ShardConfig(config, start, count), knobs={"device": device})
+    journal = out / f"{shard_name(start // config.images_per_shard)}.journal"
+    if journal.exists():
+        move_journal(journal, flow.store.partial(handle.digest) / journal.name)
+    return handle
+
+
+def _take(flow: Flow, handle: Handle, out: Path, name: str) -> int:
+    """Wait for a shard and link it into `out`; the number of its images.
+
+    A shard with scenes that cannot be rendered is no artifact; its other images lie where it was made.
+    """
+    try:
+        folder = flow.result(handle).path
+    except StageFailed:
+        folder = flow.store.partial(handle.digest)
+        record = read_record(folder, name)
+        if record is None or not record["failed"]:
+            raise
+    adopt_shard(folder, out, name)
+    record = read_record(out, name)
+    assert record is not None
+    return int(record["images"])
+
+
+def _died(flow: Flow, handle: Handle) -> bool:
+    """Whether a job failed because its process died again and again, and not because its stage said no."""
+    ends = (outcome.status for outcome in reversed(flow.outcomes) if outcome.digest == handle.digest)
+    return next(ends) == "crashed"
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    (out / WORK).mkdir(exist_ok=True)
+    try:
+        with FileLock(out / WORK / "lock", timeout=0):
+            yield
+    except Timeout:
+        raise RuntimeError(f"another `simpath render --cluster` is rendering into {out}") from None
