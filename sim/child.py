@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -31,15 +31,19 @@ class Child:
     """One Blender process: start it, send lines, receive frames, end it."""
 
     def __init__(
-        self, command: Sequence[str], log: Path | None, gpu: int | None, pass_fds: tuple[int, ...], threads: int
+        self,
+        command: Sequence[str],
+        log: Path | None,
+        variables: Mapping[str, str],
+        pass_fds: tuple[int, ...],
+        threads: int,
     ) -> None:
+        """`variables` go into its environment, such as the one that says which GPU it sees."""
         root = str(Path(__file__).parents[1])
-        environment = dict(os.environ)
+        environment = {**os.environ, **variables}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
         # Dask sets this to 1 for its children; Blender's denoiser and OpenMP follow it.
         environment["OMP_NUM_THREADS"] = str(threads)
-        if gpu is not None:
-            environment["CUDA_VISIBLE_DEVICES"] = environment["HIP_VISIBLE_DEVICES"] = str(gpu)
         # In memory where there is such a place: Blender hands each picture over through a file in it. It
         # also is an empty home for Blender's user files, so that neither preferences nor start-up
         # scripts change a picture.

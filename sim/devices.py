@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
+
+from sim.wire import Device
 
 
 def cpu_count() -> int:
@@ -12,11 +16,30 @@ def cpu_count() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def gpu_count() -> int:
-    """NVIDIA GPUs that a child process would see; 0 without a driver."""
-    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return len([name for name in visible.split(",") if name.strip()])
-    if shutil.which("nvidia-smi") is None:
-        return 0
+def gpu_names(device: Device, environment: Mapping[str, str] = os.environ) -> list[str]:
+    """What the runtime of `device` calls the GPUs that a child process would see.
+
+    Where CUDA_VISIBLE_DEVICES or HIP_VISIBLE_DEVICES is set, as batch systems do, these are its entries (indices or
+    UUIDs): a position in that list is no name. Else 0 to n - 1 as nvidia-smi counts; none without a driver, and none
+    for `hip`, whose GPUs are not counted here.
+    """
+    if device == "cpu":
+        return []
+    visible = environment.get(visible_variable(device))
+    if visible is not None:
+        names = [name.strip() for name in visible.split(",")]
+        # both runtimes end the list at the first entry that names no GPU
+        return list(itertools.takewhile(_names_a_gpu, names))
+    if device == "hip" or shutil.which("nvidia-smi") is None:
+        return []
     listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False, timeout=60)
-    return sum(line.startswith("GPU ") for line in listing.stdout.splitlines())
+    return [str(number) for number in range(sum(line.startswith("GPU ") for line in listing.stdout.splitlines()))]
+
+
+def visible_variable(device: Device) -> str:
+    """The environment variable that says which GPUs a process sees."""
+    return "HIP_VISIBLE_DEVICES" if device == "hip" else "CUDA_VISIBLE_DEVICES"
+
+
+def _names_a_gpu(name: str) -> bool:
+    return name.isdecimal() or name.startswith(("GPU-", "MIG-"))

@@ -21,6 +21,7 @@ import numpy as np
 from filelock import FileLock
 
 from sim.child import WORKER, Child, ChildLost, ChildRefused
+from sim.devices import visible_variable
 from sim.scene import SceneSpec
 from sim.skies import MADE, environment_file
 from sim.wire import Device, RenderSettings, spec_to_json, unpack_arrays
@@ -94,7 +95,7 @@ class BlenderRenderer:
         settings: size, samples and the like.
         device: cpu, or a GPU kind; a GPU that is not there is a RenderError, never a silent CPU.
         threads: CPU threads of the child.
-        gpu: which GPU the child sees; None: all.
+        gpu: the one GPU that the child sees, by its name (`sim.devices.gpu_names`); None: all that this process sees.
         timeout_s: longest time without an image before the child is killed.
         memory_limit_mb: resident size past which the child is replaced between two images.
         retries: how many times an image that was lost with its child is tried again.
@@ -110,7 +111,7 @@ class BlenderRenderer:
         *,
         device: Device = "cpu",
         threads: int = 1,
-        gpu: int | None = None,
+        gpu: str | None = None,
         timeout_s: float = 120.0,
         memory_limit_mb: int = 4096,
         retries: int = 2,
@@ -125,7 +126,7 @@ class BlenderRenderer:
         self._textures = {asset.material: str(asset.path) for asset in catalog.textures}
         self._job: dict[str, Any] = {"settings": vars(settings).copy(), "threads": threads, "device": device}
         self._device = device
-        self._gpu = gpu
+        self._visible = {} if gpu is None else {visible_variable(device): gpu}
         self._timeout_s = timeout_s
         self._memory_limit_mb = memory_limit_mb
         self._retries = retries
@@ -235,7 +236,7 @@ class BlenderRenderer:
 
     def _start(self) -> Child:
         if self._child is None:
-            child = Child(self._command, self._log_path, self._gpu, self._pass_fds, self._job["threads"])
+            child = Child(self._command, self._log_path, self._visible, self._pass_fds, self._job["threads"])
             timeout = STARTUP_TIMEOUT_S if self._device == "cpu" else GPU_STARTUP_TIMEOUT_S
             try:
                 with _alone_on_node(self._device):

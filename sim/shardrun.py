@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from sim.devices import cpu_count, gpu_count
+from sim.devices import cpu_count, gpu_names
 from sim.render import Renderer
 from sim.shards import Progress, RenderConfig, render_shard
 from sim.wire import Device
@@ -64,8 +64,8 @@ class ShardRun:
 
     def _work(self, number: int) -> None:
         threads = max(1, cpu_count() // self._workers)
-        gpus = 0 if self._device == "cpu" else gpu_count()
-        gpu = number % gpus if gpus > 1 else None
+        gpus = gpu_names(self._device)
+        gpu = gpus[number % len(gpus)] if len(gpus) > 1 else None
         try:
             with self._factory(self._config, device=self._device, threads=threads, gpu=gpu) as renderer:
                 while (shard := self._next()) is not None:
@@ -113,4 +113,4 @@ def worker_count(workers: int | None, device: Device) -> int:
         raise ValueError(f"workers is {workers}; allowed: 1 and up")
     if workers is not None:
         return workers
-    return cpu_count() if device == "cpu" else max(1, gpu_count())
+    return cpu_count() if device == "cpu" else max(1, len(gpu_names(device)))

@@ -105,7 +105,7 @@ def open_renderer(
     *,
     device: Device = "cpu",
     threads: int = 1,
-    gpu: int | None = None,
+    gpu: str | None = None,
     log: Path | None = None,
     pass_fds: tuple[int, ...] = (),
 ) -> BlenderRenderer:

@@ -93,7 +93,7 @@ def test_a_crash_costs_no_image(catalog: AssetCatalog, tmp_path: Path) -> None:
 def test_what_a_child_sent_before_it_died_is_read_before_its_death_is_told(tmp_path: Path) -> None:
     frame = pack_frame({"kind": "image", "index": 0}, b"xyz")
     script = f"import os, sys; sys.stdin.readline(); os.write(1, {frame!r}); os._exit(7)"
-    child = Child([sys.executable, "-c", script], tmp_path / "log", None, (), threads=1)
+    child = Child([sys.executable, "-c", script], tmp_path / "log", {}, (), threads=1)
     try:
         child.send({"spec": 0})
         child.process.wait(30)
