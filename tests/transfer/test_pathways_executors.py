@@ -205,12 +205,32 @@ def test_no_block_asks_the_host_about_its_rows() -> None:
     assert not any(counter.names[name] for name in SynchronisationCounter.FORCED)
 
 
-def test_row_plan_lists_each_row_once_per_block() -> None:
+@pytest.mark.parametrize("constant", [(), (0,), (2,), (4,), (0, 1, 3), (0, 1, 2, 3, 4)])
+def test_row_plan_puts_the_rows_of_each_way_side_by_side_and_restores_their_order(constant: tuple[int, ...]) -> None:
     decisions = policy(8, 5)
+    for unit in constant:
+        decisions[:, unit] = float(unit % 2)
     plan = plan_rows(decisions)
-    for unit in range(5):
-        assert plan.one_rows(unit).tolist() == decisions[:, unit].nonzero().flatten().tolist()
-        assert plan.zero_rows(unit).tolist() == (1 - decisions[:, unit]).nonzero().flatten().tolist()
+    assert plan.counts == tuple(decisions.sum(dim=0).int().tolist())
+    rows = torch.arange(8)
+    for unit, (ones, move) in enumerate(zip(plan.counts, plan.moves, strict=True)):
+        assert (move is None) == (unit in constant)
+        if move is not None:
+            rows = rows[move]
+            assert decisions[rows[:ones], unit].all() and not decisions[rows[ones:], unit].any()
+    assert (plan.restore is None) == (len(constant) == 5)
+    if plan.restore is not None:
+        assert torch.equal(rows[plan.restore], torch.arange(8))
+
+
+@pytest.mark.parametrize("kind", ["skip", "choice"])
+def test_a_batch_is_gathered_once_per_block_that_splits_it_and_scattered_never(kind: str) -> None:
+    network, decisions = lively_network("cifar_resnet20"), policy(9, 9)
+    decisions[:, 4] = 1.0
+    with SynchronisationCounter() as counter:
+        run_subbatch(network, units_of(kind, network), images(9), decisions)
+    assert counter.names["aten::index_select"] == 8 + 1  # and the features back into the batch's order
+    assert not any(counter.names[name] for name in ("aten::index_copy_", "aten::index_copy", "aten::cat"))
 
 
 @pytest.mark.parametrize("run", ROUTED)

@@ -31,7 +31,8 @@ class Unit(Protocol):
 
     def both(self, x: Tensor) -> tuple[Tensor, Tensor]: ...
 
-    def split(self, x: Tensor, zero_rows: Tensor, one_rows: Tensor) -> Tensor: ...
+    def split(self, x: Tensor, ones: int) -> Tensor:
+        """The first `ones` rows take decision 1, the others 0; may write to x unless gradients are recorded."""
 
     def modules(self) -> list[nn.Module]: ...
 
@@ -54,12 +55,12 @@ class SkipUnit:
         shortcut = self.zero(x)
         return shortcut, self.block.merge(shortcut, x)
 
-    def split(self, x: Tensor, zero_rows: Tensor, one_rows: Tensor) -> Tensor:
-        out = self.zero(x)
-        kept = _take_rows(x, one_rows)
-        shortcut = kept if self.block.keeps_shape else _take_rows(out, one_rows)
-        # `out` is x itself when the shortcut is the identity: in place only where nobody needs x again.
-        return _put_rows(out, one_rows, self.block.merge(shortcut, kept))
+    def split(self, x: Tensor, ones: int) -> Tensor:
+        out = self.zero(x)  # x itself where the shortcut is the identity
+        if torch.is_grad_enabled():
+            return torch.cat([self.block.merge(out[:ones], x[:ones]), out[ones:]])
+        self.block.merge_into(out[:ones], out[:ones], self.block.residual(x[:ones]))
+        return out
 
     def modules(self) -> list[nn.Module]:
         return [self.block]
@@ -83,13 +84,17 @@ class ChoiceUnit:
     def both(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.zero(x), self.one(x)
 
-    def split(self, x: Tensor, zero_rows: Tensor, one_rows: Tensor) -> Tensor:
-        zero, one = self.zero(_take_rows(x, zero_rows)), self.one(_take_rows(x, one_rows))
+    def split(self, x: Tensor, ones: int) -> Tensor:
+        if torch.is_grad_enabled():
+            return torch.cat([self.one(x[:ones]), self.zero(x[ones:])])
+        first = self.tuned.residual(x[:ones])
         layout = (
-            torch.channels_last if zero.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+            torch.channels_last if first.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
         )
-        out = torch.empty((len(x), *zero.shape[1:]), dtype=zero.dtype, device=zero.device, memory_format=layout)
-        return _put_rows(_put_rows(out, zero_rows, zero), one_rows, one)
+        out = torch.empty((len(x), *first.shape[1:]), dtype=first.dtype, device=first.device, memory_format=layout)
+        self.tuned.merge_into(out[:ones], self.tuned.shortcut(x[:ones]), first)
+        self.frozen.merge_into(out[ones:], self.frozen.shortcut(x[ones:]), self.frozen.residual(x[ones:]))
+        return out
 
     def modules(self) -> list[nn.Module]:
         return [self.frozen, self.tuned]
@@ -105,16 +110,6 @@ def _take_rows(x: Tensor, rows: Tensor) -> Tensor:
         last = x.permute(0, 2, 3, 1)
         return last.reshape(len(x), -1).index_select(0, rows).view(-1, *last.shape[1:]).permute(0, 3, 1, 2)
     return x.reshape(len(x), -1).index_select(0, rows).view(-1, *x.shape[1:])
-
-
-def _put_rows(out: Tensor, rows: Tensor, values: Tensor) -> Tensor:
-    """out with out[rows] = values; in place when no gradient is recorded."""
-    if torch.is_grad_enabled():
-        return out.index_copy(0, rows, values)
-    if out.is_contiguous(memory_format=torch.channels_last):
-        out.permute(0, 2, 3, 1).index_copy_(0, rows, values.permute(0, 2, 3, 1))
-        return out
-    return out.index_copy_(0, rows, values)
 
 
 def skip_units(network: GatedResNet) -> list[Unit]:
@@ -146,30 +141,41 @@ def run_masked(network: GatedResNet, units: Sequence[Unit], x: Tensor, policy: T
 
 @dataclass(frozen=True)
 class RowPlan:
-    """Which rows take which way in every unit, made with one device-to-host copy.
+    """In which order the rows pass through every unit, made with one device-to-host copy.
+
+    A unit whose rows go two ways wants those that chose 1 first, so that each way is a slice. The rows stay in that
+    order until another unit wants another one.
 
     Attributes:
-        order: (B, L) int64 on the policy's device; column l lists the rows that chose 1, then the others.
         counts: rows that chose 1, per unit.
+        moves: per unit (B,) int64: which of the rows, as they lie, comes first, second, …; None where all go one way
+            and any order will do.
+        restore: the same for the way back into the batch's order; None where it was never left.
     """
 
-    order: Tensor
     counts: tuple[int, ...]
-    batch: int
-
-    def one_rows(self, unit: int) -> Tensor:
-        return self.order[: self.counts[unit], unit]
-
-    def zero_rows(self, unit: int) -> Tensor:
-        return self.order[self.counts[unit] :, unit]
+    moves: tuple[Tensor | None, ...]
+    restore: Tensor | None
 
 
 def plan_rows(policy: Tensor) -> RowPlan:
-    """Row lists of a (B, L) policy of zeros and ones; the column sums are the only thing copied to the host."""
+    """Row orders of a (B, L) policy of zeros and ones; the column sums are the only thing copied to the host."""
     chosen = policy > 0.5
-    order = torch.argsort(chosen.to(torch.uint8), dim=0, descending=True, stable=True)
-    counts = chosen.sum(dim=0).cpu()  # the one synchronisation
-    return RowPlan(order, tuple(counts.tolist()), len(policy))
+    order = torch.argsort(chosen.to(torch.uint8), dim=0, descending=True, stable=True)  # (B, L) ones first
+    counts = tuple(chosen.sum(dim=0).cpu().tolist())  # the one synchronisation
+    batch = len(policy)
+    split = [unit for unit, ones in enumerate(counts) if 0 < ones < batch]
+    moves: list[Tensor | None] = [None] * len(counts)
+    if not split:
+        return RowPlan(counts, tuple(moves), None)
+    where = torch.argsort(order, dim=0)  # the inverse: place of every row of the batch
+    moves[split[0]] = order[:, split[0]]
+    if len(split) > 1:
+        before = torch.stack([where[:, unit] for unit in split[:-1]])
+        wanted = torch.stack([order[:, unit] for unit in split[1:]])
+        for unit, move in zip(split[1:], before.gather(1, wanted).unbind(0), strict=True):
+            moves[unit] = move
+    return RowPlan(counts, tuple(moves), where[:, split[-1]])
 
 
 def refuse_training_norms(network: GatedResNet, units: Sequence[Unit]) -> None:
@@ -191,28 +197,26 @@ def run_subbatch(network: GatedResNet, units: Sequence[Unit], x: Tensor, policy:
     Raises:
         RuntimeError: a batch norm is in training mode.
     """
-    refuse_training_norms(network, units)
-    first: Tensor = network.stem(x)
-    if first.untyped_storage().data_ptr() == x.untyped_storage().data_ptr():
-        first = first.clone()  # a stem that passes its input through: rows are written in place below
-    return route(network, units, first, policy)
+    return route(network, units, network.stem(x), policy)
 
 
 def route(network: GatedResNet, units: Sequence[Unit], x: Tensor, policy: Tensor) -> Tensor:
-    """`run_subbatch` after the stem; `x` is used up (written in place). (B, C, H, W), (B, L) -> (B, features)."""
+    """`run_subbatch` after the stem. (B, C, H, W), (B, L) -> (B, features).
+
+    Rows are gathered once per unit, at the latest right before it splits them: what a unit writes to is a copy.
+    """
     check_policy(policy, batch=len(x), units=len(units))
     refuse_training_norms(network, units)
     plan = plan_rows(policy)
-    for index, unit in enumerate(units):
-        kept = plan.counts[index]
-        if kept == 0:
-            x = unit.zero(x)
-        elif kept == plan.batch:
+    for unit, ones, move in zip(units, plan.counts, plan.moves, strict=True):
+        if move is not None:
+            x = unit.split(_take_rows(x, move), ones)
+        elif ones:
             x = unit.one(x)
         else:
-            x = unit.split(x, plan.zero_rows(index), plan.one_rows(index))
+            x = unit.zero(x)
     features: Tensor = network.tail(x)
-    return features
+    return features if plan.restore is None else features.index_select(0, plan.restore)
 
 
 class StaticPlan(nn.Module):

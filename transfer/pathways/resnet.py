@@ -87,6 +87,14 @@ class Block(nn.Module):
             out += shortcut  # in place: neither BN nor a convolution needs its own output in the backward pass
         return F.relu(out, inplace=True)
 
+    def merge_into(self, out: Tensor, shortcut: Tensor, residual: Tensor) -> None:
+        """out = ReLU(shortcut + residual) for values that are already there; `out` may be `shortcut`. No gradient."""
+        if self.plain:
+            out.copy_(residual)
+        else:
+            torch.add(residual, shortcut, out=out)
+        out.relu_()
+
     def forward(self, x: Tensor) -> Tensor:
         return self.merge(x if self.plain else self.shortcut(x), x)
 
