@@ -25,6 +25,9 @@ from torch.nn import functional
 Decoder = Literal["torchvision", "pillow"]
 Interpolation = Literal["bilinear", "bicubic"]
 
+FORMATS = ("JPEG", "PNG", "WEBP")
+"""What Pillow may take a member for, whatever its name: it would hand PostScript to Ghostscript."""
+
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 """ImageNet's channel statistics, which torchvision's and the downstream protocols use."""
@@ -60,7 +63,7 @@ def decode(content: bytearray, decoder: Decoder) -> Tensor:
     """
     if decoder == "pillow":
         try:
-            with Image.open(io.BytesIO(content)) as image:
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 array = np.asarray(image.convert("RGB"))
         except (UnidentifiedImageError, OSError, SyntaxError) as error:
             raise ValueError(f"the image does not decode: {error}") from None

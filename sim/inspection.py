@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
@@ -49,6 +50,9 @@ def read_index(data: Path) -> dict[str, Any]:
         raise DataSetDamaged(f"{path} is damaged: {error}") from None
     if missing:
         raise DataSetDamaged(f"{path} lacks {sorted(missing)[0]!r}")
+    for shard in index["shards"]:
+        if not re.fullmatch(r"[^/\\]+\.tar", shard["name"]):
+            raise DataSetDamaged(f"{path}: shard name {shard['name']!r} is not the plain name of a .tar beside it")
     return index
 
 
@@ -112,18 +116,29 @@ def contact_sheet(data: Path, out_png: Path, rows: int = 6, columns: int = 8, ti
 def iterate_samples(data: Path, index: dict[str, Any]) -> Iterator[dict[str, bytes]]:
     """Members of every sample by suffix, with "key", in the order of the shards."""
     for shard in index["shards"]:
-        with tarfile.open(data / shard["name"]) as tar:
-            sample: dict[str, bytes] = {}
-            for member in tar:
-                key, _, suffix = member.name.partition(".")
-                if sample and sample["key"].decode() != key:
-                    yield sample
-                    sample = {}
-                file = tar.extractfile(member)
-                assert file is not None
-                sample |= {"key": key.encode(), suffix: file.read()}
-            if sample:
+        sample: dict[str, bytes] = {}
+        for name, content in _members(data / shard["name"]):
+            key, _, suffix = name.partition(".")
+            if sample and sample["key"].decode() != key:
                 yield sample
+                sample = {}
+            sample |= {"key": key.encode(), suffix: content}
+        if sample:
+            yield sample
+
+
+def _members(shard: Path) -> Iterator[tuple[str, bytes]]:
+    """Raises DataSetDamaged for what is no plain tar of files."""
+    try:
+        # "r:": a small compressed file with a tar's name could unpack to more than there is memory for
+        with tarfile.open(shard, "r:") as tar:
+            for member in tar:
+                file = tar.extractfile(member) if member.isreg() else None
+                if file is None:
+                    raise DataSetDamaged(f"{shard}: {member.name} is a link, a folder or a device, not a file")
+                yield member.name, file.read()
+    except tarfile.TarError as error:
+        raise DataSetDamaged(f"{shard} is no readable tar ({error})") from None
 
 
 def _choose(data: Path, index: dict[str, Any], wanted: int) -> list[tuple[str, Image.Image]]:
@@ -140,7 +155,7 @@ def _choose(data: Path, index: dict[str, Any], wanted: int) -> list[tuple[str, I
         name = index["classes"][int(sample["cls"])]
         if name in present and taken[name] < per_class:
             taken[name] += 1
-            picture = Image.open(io.BytesIO(sample[suffix])).convert("RGB")
+            picture = Image.open(io.BytesIO(sample[suffix]), formats=("JPEG", "PNG", "WEBP")).convert("RGB")
             chosen.append((int(sample["cls"]), name, picture))
     chosen.sort(key=lambda item: item[0])
     return [(name, picture) for _, name, picture in chosen]

@@ -48,6 +48,14 @@ def test_broken_images_are_refused(decoder: str, content: bytes) -> None:
         decode(bytearray(content), decoder)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("decoder", ["torchvision", "pillow"])
+@pytest.mark.parametrize("kind", ["EPS", "TGA"])
+def test_only_plain_formats_are_decoded(decoder: str, kind: str) -> None:
+    """Pillow would start Ghostscript for PostScript."""
+    with pytest.raises(ValueError, match=r"does not decode.*(cannot identify|Unsupported image file)"):
+        decode(bytearray(encoded(kind)), decoder)  # type: ignore[arg-type]
+
+
 def test_a_gray_image_gets_three_channels() -> None:
     buffer = io.BytesIO()
     Image.new("L", (8, 8), 7).save(buffer, "PNG")

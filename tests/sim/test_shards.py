@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import hashlib
 import io
 import json
@@ -216,6 +217,31 @@ def test_verification_names_a_bad_shard(tmp_path: Path, damage: str) -> None:
     assert "shard-000000" not in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("trick", ["link", "compressed"])
+def test_a_shard_that_is_no_plain_tar_of_files_is_refused(tmp_path: Path, trick: str) -> None:
+    make(tmp_path)
+    path = tmp_path / "shard-000001.tar"
+    if trick == "link":
+        with tarfile.open(path, "w") as tar:
+            link = tarfile.TarInfo("00000004.jpg")
+            link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
+            tar.addfile(link)
+    else:
+        path.write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(DataSetDamaged, match=r"shard-000001\.tar(: 00000004\.jpg is a link| is no readable tar)"):
+        contact_sheet(tmp_path, tmp_path / "sheet.png")
+
+
+@pytest.mark.parametrize("name", ["../shard-000001.tar", "/shard-000001.tar", ".."])
+def test_an_index_that_names_files_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    make(tmp_path)
+    index = json.loads((tmp_path / "index.json").read_text())
+    index["shards"][1]["name"] = name
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    with pytest.raises(DataSetDamaged, match=r"is not the plain name of a \.tar beside it"):
+        verify_dataset(tmp_path)
+
+
 def test_verification_counts_what_is_there(tmp_path: Path) -> None:
     make(tmp_path)
     found = verify_dataset(tmp_path)
@@ -284,6 +310,16 @@ def test_a_bad_configuration_is_named() -> None:
             RenderConfig(**{field: value})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="num_images is 0"):
         shard_plan(CONFIG, 0)
+
+
+def test_a_class_that_is_too_small_for_its_half_is_named_before_anything_is_opened(tmp_path: Path) -> None:
+    def untouched(config: RenderConfig, **_: Any) -> AbstractContextManager[FlatRenderer]:
+        raise AssertionError("rendering began")
+
+    lonely = RenderConfig(catalog=CatalogConfig(num_classes=2, models_per_class=1), models="heldout")
+    with pytest.raises(ValueError, match="'chair' has too few models for models = 'heldout': it needs at least two"):
+        make(tmp_path / "set", config=lonely, factory=untouched)
+    assert not (tmp_path / "set").exists()
 
 
 def flip_byte(path: Path, position: int) -> None:

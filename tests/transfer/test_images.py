@@ -95,6 +95,15 @@ def test_text_is_unreadable_and_an_absent_file_is_not_found(tmp_path: Path) -> N
         decode_image(tmp_path / "absent.png")
 
 
+@pytest.mark.parametrize("kind", ["EPS", "TGA"])
+def test_only_plain_formats_are_read_whatever_the_name_says(tmp_path: Path, kind: str) -> None:
+    """Pillow would start Ghostscript for PostScript."""
+    path = tmp_path / "picture.jpg"
+    path.write_bytes(encode(Image.fromarray(noise(8, 8, 3)), kind))
+    with pytest.raises(UnreadableImage, match="cannot identify image file"):
+        decode_image(path)
+
+
 def test_an_array_of_another_type_is_refused() -> None:
     with pytest.raises(UnreadableImage, match="float64"):
         array_to_image(np.zeros((4, 4)))

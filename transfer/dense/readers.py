@@ -31,6 +31,7 @@ from transfer.dense.config import MultitaskConfig
 from transfer.dense.data import TASKONOMY_LEVELS, DenseData, Scene, SceneSet, random_split, scene_set
 from transfer.dense.heads import resize_nearest
 from transfer.dense.metrics import IGNORED
+from transfer.images import FORMATS
 
 TASKONOMY_CLASSES, TASKONOMY_SIDE, TASKONOMY_FARTHEST = 17, 256, 64500
 KEYPOINT_LARGEST, EDGE_LARGEST = 0.005, 0.08
@@ -238,7 +239,7 @@ def read_picture(path: Path, mode: str) -> np.ndarray:
         ValueError: no picture, or of another kind.
     """
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=FORMATS) as picture:
             if mode == "RGB":
                 return np.asarray(picture.convert("RGB"))
             allowed = ("L", "P") if mode == "L" else ("I", "I;16", "I;16B")

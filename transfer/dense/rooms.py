@@ -27,6 +27,7 @@ from sim.inspection import read_index
 from sim.labels import DEPTH_UNIT_M
 from sim.shards import file_sha256
 from transfer.dense.data import DenseData, Scene, SceneSet, scene_set
+from transfer.images import FORMATS
 
 PARTS = ("train", "val", "test")
 FILES = {
@@ -151,5 +152,5 @@ def _scan(folder: Path, index: dict[str, Any]) -> tuple[RoomSource, list[str], s
 
 
 def _pixels(member: Member) -> np.ndarray:
-    with Image.open(io.BytesIO(member.read())) as picture:
+    with Image.open(io.BytesIO(member.read()), formats=FORMATS) as picture:
         return np.asarray(picture.convert("RGB") if picture.format == "JPEG" else picture)
