@@ -19,6 +19,7 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive sim pretrain transfer controller pipelines benchmarks
 
 # One test process for each core, so one thread each: waiting threads would only take turns.
 test: check

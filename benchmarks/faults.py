@@ -16,7 +16,7 @@ import os
 import sys
 
 if not sys.flags.safe_path:  # this folder's pretrain.py would hide the package of that name
-    os.execv(sys.executable, [sys.executable, "-P", *sys.argv])
+    os.execv(sys.executable, [sys.executable, "-P", *sys.argv])  # nosec B606 # this script once more
 
 import argparse
 import collections
@@ -81,7 +81,9 @@ class Client:
         self.family: set[psutil.Process] = set()
         with log.open("ab") as output:
             command = [sys.executable, "-P", __file__, "--client", str(store)]
-            self.process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+            self.process = subprocess.Popen(  # nosec B603 # this file, arguments as a list
+                command, stdout=output, stderr=output, start_new_session=True
+            )
 
     def by_role(self) -> dict[str, list[psutil.Process]]:
         """Living processes that may be killed."""

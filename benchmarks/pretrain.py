@@ -15,7 +15,7 @@ import os
 import sys
 
 if not sys.flags.safe_path:  # this file has the name of the package that it measures
-    os.execv(sys.executable, [sys.executable, "-P", *sys.argv])
+    os.execv(sys.executable, [sys.executable, "-P", *sys.argv])  # nosec B606 # this script once more
 
 import argparse
 import hashlib

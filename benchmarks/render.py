@@ -89,7 +89,7 @@ class _BareLoop:
         models = {asset.id: model_source(asset) for name in catalog.classes for asset in catalog.models(name)}
         self._folder = tempfile.TemporaryDirectory()
         job = {"settings": vars(config.settings()), "models": models, "folder": self._folder.name}
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # nosec B603 # this file, arguments as a list
             [sys.executable, __file__, BARE_LOOP],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

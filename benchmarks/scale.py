@@ -30,6 +30,7 @@ from pipelines.flow import Flow
 from pipelines.stages import Stage, fixed
 
 MIB = 1 << 20
+IN_MEMORY = Path("/dev/shm")  # nosec B108 # holds a folder that mkdtemp makes for this user alone
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ def main() -> int:
     parser.add_argument("--tasks", type=int, default=10_000)
     parser.add_argument("--artifacts", type=int, default=100_000)
     # in memory: how long a disk takes to flush a file is not what is measured here
-    parser.add_argument("--folder", type=Path, default=Path("/dev/shm"), help="where the stores are made")
+    parser.add_argument("--folder", type=Path, default=IN_MEMORY, help="where the stores are made")
     arguments = parser.parse_args()
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # children import the stage above by the name `scale`
     folder = Path(tempfile.mkdtemp(prefix="simpath-scale-", dir=arguments.folder))

@@ -15,7 +15,7 @@ import sys
 
 if not sys.flags.safe_path:
     # Started by its path this file's folder would come first in the search, and `transfer` would be this file.
-    os.execv(sys.executable, [sys.executable, "-P", *sys.argv])
+    os.execv(sys.executable, [sys.executable, "-P", *sys.argv])  # nosec B606 # this script once more
 
 import argparse
 import resource

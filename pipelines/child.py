@@ -52,7 +52,7 @@ class Child:
         try:
             with Path(log).open("ab") as output:
                 # a session of its own: Ctrl-C in the terminal reaches the client, which stops us in order
-                self._process = subprocess.Popen(
+                self._process = subprocess.Popen(  # nosec B603 # our own module, arguments as a list
                     [sys.executable, "-m", "pipelines.child", str(write_end)],
                     stdin=subprocess.PIPE,
                     stdout=output,

@@ -84,7 +84,9 @@ def _blender() -> Check:
             return Check("Blender", "missing", f"{package} is not installed; rendering needs pip install '.[render]'")
     # In a process of its own: Blender may crash at exit, and its libraries should not stay in this one.
     code = "import bpy, os, sys; sys.stdout.write(bpy.app.version_string); sys.stdout.flush(); os._exit(0)"
-    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    child = subprocess.run(  # nosec B603 # a fixed line of Python
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
     if child.returncode != 0:
         reason = child.stderr.strip().splitlines()[-1] if child.stderr.strip() else f"exit status {child.returncode}"
         hint = f"; apt-get install {DEBIAN_PACKAGES}" if ".so" in reason else ""
@@ -130,7 +132,9 @@ def _locks(store: Path) -> Check:
     try:
         with probe.open("wb+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            child = subprocess.run([sys.executable, "-c", _TRY_LOCK, str(probe)], timeout=60, check=False)
+            child = subprocess.run(  # nosec B603 # a fixed text of Python, the path as its argument
+                [sys.executable, "-c", _TRY_LOCK, str(probe)], timeout=60, check=False
+            )
     finally:
         probe.unlink(missing_ok=True)
     if child.returncode == 3:

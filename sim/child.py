@@ -47,7 +47,7 @@ class Child:
         # In memory where there is such a place: Blender hands each picture over through a file in it. It
         # also is an empty home for Blender's user files, so that neither preferences nor start-up
         # scripts change a picture.
-        shared = Path("/dev/shm")
+        shared = Path("/dev/shm")  # nosec B108 # holds a folder that mkdtemp makes for this user alone
         self.folder = tempfile.mkdtemp(prefix="simpath-", dir=shared if os.access(shared, os.W_OK) else None)
         environment["BLENDER_USER_RESOURCES"] = self.folder
         self._log_path = log or Path(self.folder) / "blender.log"
@@ -55,7 +55,7 @@ class Child:
         self.retiring = False
         """Takes no further scenes and is ended when it has delivered what it was sent."""
         with self._log_path.open("ab") as log_file:
-            self.process = subprocess.Popen(
+            self.process = subprocess.Popen(  # nosec B603 # our own module, arguments as a list
                 list(command),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

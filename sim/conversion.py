@@ -22,7 +22,7 @@ def convert(source: Path, target: Path) -> None:
     Raises:
         ValueError: it could not, with Blender's last words.
     """
-    done = subprocess.run(
+    done = subprocess.run(  # nosec B603 # our own module, arguments as a list
         [sys.executable, "-m", "sim.blender.convert", str(source), str(target)],
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -36,7 +36,7 @@ class ImportChild:
             environment = os.environ | {
                 "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
             }
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # nosec B603 # our own module, arguments as a list
                 [sys.executable, "-m", "sim.importer"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
