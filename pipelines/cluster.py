@@ -11,7 +11,6 @@ reachable from other nodes, so everything there is encrypted with credentials ma
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import queue
@@ -31,7 +30,7 @@ from pipelines.batch import BATCH_SYSTEMS, BatchConfig, worker_options
 from pipelines.child import ChildPool, visible_gpus
 from pipelines.configs import from_json, to_json
 from pipelines.job import Job, Outcome
-from pipelines.place import ADDRESSES, NO_TLS, Place, TlsFiles
+from pipelines.place import ADDRESSES, NEEDS_BOKEH, NO_TLS, Place, TlsFiles, has_bokeh
 
 _CORE, _GPU = "core", "gpu"
 # Two busy cores answer late: Dask's own limits (10 to 30 s) would take a slow node for a lost one.
@@ -79,7 +78,7 @@ class DaskCluster:
     @property
     def dashboard(self) -> str | None:
         """The page's address; None without bokeh, which Dask needs for it."""
-        return str(self._client.dashboard_link) if _has_bokeh() else None
+        return str(self._client.dashboard_link) if has_bokeh() else None
 
     @property
     def cores(self) -> int:
@@ -188,8 +187,12 @@ def open_cluster(
         report: write Dask's performance report (HTML) there; needs bokeh.
 
     Raises:
-        ValueError: an unknown name, or settings that do not fit. OSError: nobody answers at an address.
+        ValueError: an unknown name, settings that do not fit, or a report without bokeh. OSError: nobody answers at an
+            address.
     """
+    # before anything is started or queued
+    if report is not None and not has_bokeh():
+        raise ValueError(f"a performance report {NEEDS_BOKEH}")
     with ExitStack() as stack:
         stack.enter_context(dask.config.set(_SETTINGS))
         planned = (1, 0)
@@ -210,8 +213,6 @@ def open_cluster(
             names = ", ".join(["local", *BATCH_SYSTEMS, "tcp://HOST:PORT", "tls://HOST:PORT"])
             raise ValueError(f"cluster {spec!r}; allowed: {names}")
         if report is not None:
-            if not _has_bokeh():
-                raise ValueError("a performance report needs bokeh: pip install bokeh")
             stack.enter_context(_performance_report(client, report))
         cluster = DaskCluster(client, planned)
         try:
@@ -325,11 +326,6 @@ def _existing(address: str, tls: TlsFiles) -> Iterator[Any]:
 def _client(address: Any, timeout: str, security: Any = None) -> Any:
     keywords = {} if security is None else {"security": security}
     return cast("Any", Client)(address, timeout=timeout, set_as_default=False, **keywords)
-
-
-def _has_bokeh() -> bool:
-    """Dask draws its pages with it, and is complete without."""
-    return importlib.util.find_spec("bokeh") is not None
 
 
 @contextmanager

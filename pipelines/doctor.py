@@ -16,6 +16,7 @@ from typing import Literal
 
 import psutil
 
+from pipelines.place import NEEDS_BOKEH, has_bokeh
 from sim.blender.bridge import DEBIAN_PACKAGES  # importing it loads no Blender
 
 NEEDED_DISK_GB = 2.0
@@ -32,7 +33,7 @@ class Check:
 
 def run_checks(store: Path | None) -> list[Check]:
     """All checks, in the order in which a person would mend them."""
-    checks = [_python(), _cores_and_memory(), _torch(), _gpu(), _blender(), _disk(store or Path.cwd())]
+    checks = [_python(), _cores_and_memory(), _torch(), _gpu(), _blender(), _dashboard(), _disk(store or Path.cwd())]
     if store is not None:
         checks.append(_locks(store))
     return checks
@@ -93,6 +94,12 @@ def _blender() -> Check:
         return Check("Blender", "missing", f"bpy does not import: {reason}{hint}")
     blenderproc = importlib.metadata.version("blenderproc")
     return Check("Blender", "ok", f"bpy {child.stdout.split()[0]}, BlenderProc {blenderproc}")
+
+
+def _dashboard() -> Check:
+    if has_bokeh():
+        return Check("Dashboard", "ok", f"bokeh {importlib.metadata.version('bokeh')}: runs print its address")
+    return Check("Dashboard", "note", f"none: Dask's dashboard {NEEDS_BOKEH}")
 
 
 def require_device(device: str) -> None:

@@ -6,12 +6,23 @@ answer at once.
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.batch import BATCH_SYSTEMS, BatchConfig
 
 ADDRESSES = ("tcp://", "tls://")
+NEEDS_BOKEH = "needs bokeh, which is not installed: pip install -c constraints.txt bokeh"
+
+
+def has_bokeh() -> bool:
+    """Dask draws its dashboard and its performance report with it, and is complete without."""
+    return importlib.util.find_spec("bokeh") is not None
+
+
+class BadPlace(ValueError):
+    """Options that cannot be meant together, or a name that is not known: a usage error."""
 
 
 @dataclass(frozen=True)
@@ -44,19 +55,19 @@ class Place:
     tls: TlsFiles = NO_TLS
     """Credentials, only for `--cluster tls://HOST:PORT`."""
     performance_report: bool = False
-    """Also write OUT/performance.html, Dask's record of what every worker did when."""
+    """Also write OUT/performance.html, Dask's record of what every worker did when; needs bokeh."""
 
     def __post_init__(self) -> None:
         if self.cluster != "local" and self.cluster not in BATCH_SYSTEMS and not self.cluster.startswith(ADDRESSES):
             names = ", ".join(["local", *BATCH_SYSTEMS, "tcp://HOST:PORT", "tls://HOST:PORT"])
-            raise ValueError(f"cluster {self.cluster!r}; allowed: {names}")
+            raise BadPlace(f"cluster {self.cluster!r}; allowed: {names}")
         # an option that would be ignored is a misunderstanding: say so before hours are spent
         if self.cluster != "local" and (self.cores is not None or self.workers != 1):
-            raise ValueError(f"cores and workers are for the cluster local, not for {self.cluster}")
+            raise BadPlace(f"cores and workers are for the cluster local, not for {self.cluster}")
         if self.cluster not in BATCH_SYSTEMS and self.batch != ONE_JOB:
-            raise ValueError(f"batch options are for the clusters {', '.join(BATCH_SYSTEMS)}, not for {self.cluster}")
+            raise BadPlace(f"batch options are for the clusters {', '.join(BATCH_SYSTEMS)}, not for {self.cluster}")
         if not self.cluster.startswith("tls://") and self.tls != NO_TLS:
-            raise ValueError(f"tls options are for a cluster tls://HOST:PORT, not for {self.cluster}")
+            raise BadPlace(f"tls options are for a cluster tls://HOST:PORT, not for {self.cluster}")
 
 
 LOCAL = Place()

@@ -80,6 +80,15 @@ def test_unknown_clusters_and_dead_addresses_are_named(trivial: ModuleType) -> N
         pass
 
 
+def test_a_performance_report_without_bokeh_is_refused_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "bokeh", None)  # type: ignore[arg-type]
+    what = r"performance report needs bokeh, which is not installed: pip install -c constraints\.txt bokeh"
+    with pytest.raises(ValueError, match=what), open_cluster(report=tmp_path / "performance.html"):
+        pass
+
+
 def start_client(store: Path, seconds: float) -> subprocess.Popen[str]:
     client = subprocess.Popen(
         [sys.executable, str(FLOW), str(store), str(seconds)],
