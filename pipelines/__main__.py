@@ -15,7 +15,20 @@ from typing import NoReturn
 
 import tyro
 
-from pipelines.commands import FAILED, INTERRUPTED, SAVED, backbones, controller, data, multitask, runs, store, tasks
+from pipelines.commands import (
+    FAILED,
+    INTERRUPTED,
+    SAVED,
+    USAGE,
+    backbones,
+    controller,
+    data,
+    multitask,
+    runs,
+    store,
+    tasks,
+)
+from pipelines.place import BadPlace
 from pretrain.train import SavedAndStoppedError
 
 DESCRIPTION = "Render synthetic images, pre-train on them, learn which ones suit a task, measure the transfer."
@@ -68,7 +81,7 @@ def main() -> None:
         status = build_app().cli(prog="simpath", description=DESCRIPTION)
     except (ValueError, OSError, RuntimeError) as error:
         print(f"simpath: {_one_line(error)}", file=sys.stderr)
-        status = FAILED
+        status = USAGE if isinstance(error, BadPlace) else FAILED
     except SavedAndStoppedError as stopped:
         print(f"simpath: {_one_line(stopped)}; run the same command again to continue", file=sys.stderr)
         status = stopped.exit_status
