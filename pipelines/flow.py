@@ -244,6 +244,10 @@ class Flow:
         nodes = sorted(self._plan.nodes.values(), key=lambda node: node.state != "failed")
         return [self._reason(node.job, node.why) for node in nodes if node.state in ("failed", "blocked")]
 
+    def complete(self) -> list[Artifact]:
+        """Every artifact that was asked for and is there, made in this session or before."""
+        return [self.store.load(digest, patience_s=_PATIENCE_S) for digest in sorted(self._plan.done)]
+
     def close(self, *, complete: bool) -> None:
         """End the run: stop what still runs; a complete run's record keeps only what this run used."""
         if self._plan.running:

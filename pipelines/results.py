@@ -9,7 +9,8 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,3 +145,13 @@ def format_table(scores: Sequence[Score], tasks: Sequence[str], methods: Sequenc
     lines.append(["mean", *(mean(method) for method in methods)])
     widths = [max(len(line[column]) for line in lines) for column in range(len(methods) + 1)]
     return "\n".join("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in lines)
+
+
+def busy_seconds(spans: Iterable[tuple[float, float]]) -> float:
+    """How long something was under way, given when each thing was (start, end): what ran side by side counts once, and
+    the pauses between the sessions of a run not at all."""
+    busy, until = 0.0, -math.inf
+    for start, end in sorted(spans):
+        busy += max(0.0, end - max(start, until))
+        until = max(until, end)
+    return busy

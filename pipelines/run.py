@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from pipelines.artifact import Store, write_text
+from pipelines.artifact import Artifact, Store, write_text
 from pipelines.cluster import open_place
 from pipelines.configs import to_json
 from pipelines.doctor import require_device
@@ -32,7 +32,7 @@ from pipelines.pictures import task_sheet
 from pipelines.place import Place
 from pipelines.progress import Board, Display
 from pipelines.report import write_report
-from pipelines.results import CHOSEN, as_csv, comparisons, format_table, preference, transfer_scores
+from pipelines.results import CHOSEN, as_csv, busy_seconds, comparisons, format_table, preference, transfer_scores
 from pipelines.summary import Setting as SettingRow
 from pipelines.summary import Stage, Summary, Task, Trial
 
@@ -80,7 +80,7 @@ def run_experiment(
         ValueError: the configuration or a task is wrong.
         OSError: a file cannot be read or written.
     """
-    started, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
+    started = time.time()
     if place.cluster == "local":
         require_device(device)
     for task in tasks:
@@ -102,12 +102,15 @@ def run_experiment(
             except StageFailed as error:
                 missing = flow.missing() or [str(error)]
             stages = _stage_rows(display.board)
+            # a store of its own holds this run's work only: what earlier sessions took is part of what the run took
+            before = [_span(artifact) for artifact in flow.complete()] if store is None else []
+    spans = [*before, (started, time.time())]
     summary = Summary(
         experiment=name,
         status="partial" if missing else "complete",
         command=command,
-        started=started.isoformat(timespec="seconds"),
-        seconds=round(time.monotonic() - clock, 1),
+        started=datetime.datetime.fromtimestamp(min(spans)[0], datetime.UTC).isoformat(timespec="seconds"),
+        seconds=round(busy_seconds(spans), 1),
         missing=tuple(missing),
         versions=_versions(),
         machine=_machine(),
@@ -201,9 +204,8 @@ def _setting_row(experiment: Experiment, setting: Setting, out: Path) -> Setting
     metrics = out / "logs" / f"pretrain-{setting.id}.jsonl"
     metrics.parent.mkdir(exist_ok=True)
     shutil.copyfile(backbone.path / "metrics.jsonl", metrics)
-    shards = [flow.store.load(digest).metadata for digest in dataset.metadata["inputs"]["shards"]]
-    # from the first shard's start to the last one's end: workers run side by side
-    span_s = max(m["started"] + m["wall_s"] for m in shards) - min(m["started"] for m in shards)
+    shards = [flow.store.load(digest) for digest in dataset.metadata["inputs"]["shards"]]
+    rendering_s = busy_seconds([_span(shard) for shard in shards])
     config = experiment.config
     return SettingRow(
         id=setting.id,
@@ -213,8 +215,8 @@ def _setting_row(experiment: Experiment, setting: Setting, out: Path) -> Setting
         num_images=config.num_images,
         num_classes=config.render.catalog.num_classes,
         size=config.render.size,
-        images_per_second=round(config.num_images / span_s, 2),
-        render_seconds=round(span_s, 1),
+        images_per_second=round(config.num_images / rendering_s, 2),
+        render_seconds=round(rendering_s, 1),
         pretrain_seconds=backbone.metadata["wall_s"],
         metrics=str(metrics.relative_to(out)),
         digest=dataset.digest,
@@ -244,6 +246,12 @@ def _transfer_parts(experiment: Experiment, found: Found, out: Path) -> dict[str
         "comparisons": comparisons(table, names, seed=config.seed),
         "preference": preference(picks, found.chosen, titles, seed=config.seed),
     }
+
+
+def _span(artifact: Artifact) -> tuple[float, float]:
+    """When it was made, from when to when."""
+    started = artifact.metadata["started"]
+    return started, started + artifact.metadata["wall_s"]
 
 
 def _stage_rows(board: Board) -> tuple[Stage, ...]:

@@ -51,6 +51,8 @@ def test_equal_requests_are_one_job_and_a_second_run_none(
     with flow_on(tmp_path, inside, trivial) as flow:
         assert flow.result(sum_of(flow, trivial, [1, 2, 1])).summary == {"total": 4}
         assert flow.outcomes == []
+        assert len(flow.complete()) == 3
+        assert {artifact.digest for artifact in flow.complete()} == {a.digest for a in flow.store.artifacts()}
 
 
 def test_inputs_are_texts_files_folders_and_parts_of_artifacts(

@@ -16,6 +16,7 @@ from pipelines.results import (
     RANDOM_WEIGHTS,
     Answers,
     as_csv,
+    busy_seconds,
     comparisons,
     format_table,
     preference,
@@ -91,3 +92,16 @@ def test_the_printed_table_has_a_row_for_each_task_and_the_means() -> None:
     lines = format_table(transfer_scores(TABLE, seed=0), ["a", "b"]).splitlines()
     assert [line.split()[0] for line in lines] == ["task", "a", "b", "mean"]
     assert lines[-1].split() == ["mean", "50.0", "55.0", "55.0", "65.0"]
+
+
+def test_time_side_by_side_counts_once_and_a_pause_not_at_all() -> None:
+    assert busy_seconds([(10.0, 15.0), (0.0, 12.0), (1.0, 2.0), (100.0, 101.5)]) == 16.5
+    assert busy_seconds([(3.0, 3.0)]) == busy_seconds([]) == 0.0
+
+
+def test_busy_time_agrees_with_counting_seconds() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        starts = rng.integers(0, 40, 6)
+        spans = [(int(start), int(start + length)) for start, length in zip(starts, rng.integers(0, 9, 6), strict=True)]
+        assert busy_seconds(spans) == len({second for span in spans for second in range(*span)})
