@@ -90,14 +90,15 @@ def _run(
 
 
 def report(out: tyro.conf.Positional[Path]) -> int:
-    """Write OUT/report.html anew from OUT/summary.json.
+    """Write OUT/report.html anew from OUT/summary.json, or the page of SpotTune, BlockDrop and the lesion study.
 
     Args:
-        out: directory of a run.
+        out: directory of a run, or of results of `simpath evaluate` with these methods.
     """
+    from pipelines.pathways import find_runs, write_pathways_report
     from pipelines.report import write_report
 
-    print(write_report(out))
+    print(write_pathways_report(out) if find_runs(out) else write_report(out))
     return 0
 
 

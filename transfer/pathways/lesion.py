@@ -210,21 +210,23 @@ def lesion_stage(
 
 
 def draw_curves(curves: dict[str, Any], *, num_classes: int, out: Path) -> None:
-    """Two panels as SVG: accuracy after deleting each single block, and after deleting n random blocks."""
+    """Three panels as SVG: accuracy after deleting each single block, n random blocks and n neighbours."""
     from matplotlib.figure import Figure
 
     from pretrain.checkpoint import write_atomic
 
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
+    figure = Figure(figsize=(12, 3.4), layout="constrained")
+    left, *others = figure.subplots(1, 3, sharey=True)
     for kind, label in (("resnet", "ResNet"), ("plain", "plain net")):
         studies = curves[kind]["studies"]
         single = np.mean([study["single"] for study in studies], axis=0)
         left.plot(range(1, len(single) + 1), single, marker="o", label=label)
-        sets = np.mean([[row["mean"] for row in study["random_sets"]] for study in studies], axis=0)
         full = float(np.mean([study["full"] for study in studies]))
-        right.plot(range(len(sets) + 1), [full, *sets], marker="o", label=label)
-    for axes, title, unit in ((left, "One block deleted", "block"), (right, "Random blocks deleted", "blocks deleted")):
+        for axes, key in zip(others, ("random_sets", "sequences"), strict=True):
+            means = np.mean([[row["mean"] for row in study[key]] for study in studies], axis=0)
+            axes.plot(range(len(means) + 1), [full, *means], marker="o", label=label)
+    titles = ("One block deleted", "Random blocks deleted", "Neighbouring blocks deleted")
+    for axes, title, unit in zip((left, *others), titles, ("block", "blocks deleted", "blocks deleted"), strict=True):
         axes.axhline(100 / num_classes, linestyle=":", color="grey", label="chance")
         axes.set(title=title, xlabel=unit, ylim=(0, 100))
         axes.grid(alpha=0.3)
