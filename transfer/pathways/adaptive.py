@@ -140,6 +140,14 @@ class BlockDropping(Method):
         cost = network_cost(learner.network, height=self.config.evaluation_size)
         return 200.0 - 100.0 * float(cost.of_policy(predictions.policy).mean()) / cost.total
 
+    def facts(self, learner: Learner, predictions: Predictions) -> dict[str, float]:
+        assert isinstance(learner, BlockDrop) and predictions.policy is not None
+        cost = network_cost(learner.network, height=self.config.evaluation_size)
+        return {
+            "blocks_kept": float(predictions.policy.sum(dim=1).mean()),
+            "flops_share": float(cost.of_policy(predictions.policy).mean()) / cost.total,
+        }
+
     def report(self, learner: Learner, pixels: Pixels, predictions: Predictions, *, seed: int) -> Report:
         assert isinstance(learner, BlockDrop) and predictions.policy is not None
         setting, network, policy = self.setting, learner.network, predictions.policy
@@ -158,6 +166,7 @@ class BlockDropping(Method):
             "random_k": FixedPolicy(network, torch.ones(blocks), random_count=count),
             "dist_k": FixedPolicy(network, dist_k(blocks, count)),
         }
+        others = {name: setting.predict(other, pixels, seed=seed) for name, other in fixed.items()}
         return Report(
             {
                 "blocks": blocks,
@@ -174,10 +183,14 @@ class BlockDropping(Method):
                 "flops_policy": policy_flops,
                 "flops_total": float(flops.mean()) + policy_flops,
                 "flops_plain": cost.total,
+                "flops_others": {
+                    name: cost.total if other.policy is None else float(cost.of_policy(other.policy).mean())
+                    for name, other in others.items()
+                },
                 "parameters_plain": count_parameters(network),
                 "parameters_policy": count_parameters(learner.policy),
             },
-            {name: setting.predict(other, pixels, seed=seed) for name, other in fixed.items()},
+            others,
         )
 
 

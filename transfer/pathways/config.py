@@ -124,6 +124,13 @@ class L2SPConfig(StandardConfig):
     """Fine-tuning with a pull of every pre-trained weight towards where it started."""
 
     l2_sp: float = 0.01
+    l2_sp_weights: tuple[float, ...] = (0.1, 0.01, 0.001)
+    """Candidates of the weight of the pull, each with every learning rate; the validation part chooses."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.l2_sp_weights or min(self.l2_sp_weights) <= 0:
+            raise ValueError(f"l2_sp_weights is {self.l2_sp_weights}; allowed: at least one, all positive")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,12 +141,13 @@ class StochasticConfig(PathwayConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpotTuneConfig(PathwayConfig):
-    """Per image and block a choice between the frozen and the fine-tuned copy (Guo et al., CVPR 2019)."""
+class SpotTuneOptions:
+    """What SpotTune adds to the settings of every method."""
 
     policy_learning_rate: float = 0.1
     """Of the policy network, as a multiple of the main learning rate (published: 0.1 on Decathlon, else 0.01)."""
     policy_weight_decay: float = 1e-3
+    """Of the policy network."""
     policy_shrink: int = 2
     """The policy network sees the image average-pooled by this factor."""
     policy_pretrained: bool = True
@@ -156,6 +164,11 @@ class SpotTuneConfig(PathwayConfig):
     """lambda 2, of -sum m log m, which drives each block's share to 0 or 1."""
     lr_bug_compat: bool = False
     """The original's schedule: a tenth from the first milestone on, the later ones never take effect."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpotTuneConfig(PathwayConfig, SpotTuneOptions):
+    """Per image and block a choice between the frozen and the fine-tuned copy (Guo et al., CVPR 2019)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -178,14 +191,20 @@ class RandomPolicyConfig(SpotTuneConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BlockDropConfig(PathwayConfig):
-    """A fine-tuned network, then a policy that drops its blocks per image (Wu, Nagarajan et al., CVPR 2018)."""
+class BlockDropOptions:
+    """What BlockDrop adds to the settings of every method.
+
+    Published epochs of the two stages: CIFAR 5,000 and 2,000, ImageNet 45 and 10.
+    """
 
     curriculum_epochs: int = 60
     """Policy alone, network frozen; one more block from the end is opened to the policy each epoch."""
     curriculum_learning_rate: float = 1e-3
+    """Adam's, of the policy alone."""
     joint_epochs: int = 20
+    """Policy and network together, a tenth of the learning rate after four fifths; 0 leaves this stage out."""
     joint_learning_rate: float = 1e-4
+    """Adam's, of policy and network."""
     penalties: tuple[float, ...] = (1.0, 2.0, 5.0, 10.0)
     """Candidates of gamma, the punishment of a wrong answer (published: 1 to 10)."""
     tolerance: float = 1.0
@@ -193,12 +212,18 @@ class BlockDropConfig(PathwayConfig):
     explore: float = 0.8
     """a of q = a s + (1 - a)(1 - s): the keep probability stays within 1 - a and a while training."""
     entropy_weight: float = 0.1
+    """beta of the entropy bonus in the curriculum; the joint stage has none."""
     entropy: Literal["bernoulli", "one_sided"] = "bernoulli"
     """`one_sided` is the original's -q log q over all blocks; `bernoulli` has both terms and obeys the curriculum."""
     policy_shrink: int = 2
     """The policy network sees the image average-pooled by this factor (published for ImageNet: 2; CIFAR: 1)."""
     policy_pretrained: bool = True
     """Start the policy network from the first block of each stage of the backbone (else random weights)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockDropConfig(PathwayConfig, BlockDropOptions):
+    """A fine-tuned network, then a policy that drops its blocks per image (Wu, Nagarajan et al., CVPR 2018)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -214,17 +239,28 @@ class BlockDropConfig(PathwayConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LesionConfig(PathwayConfig):
-    """Blocks deleted and shuffled at test time, a ResNet against a plain net of the same layers (Veit et al., 2016)."""
+class LesionOptions:
+    """What the lesion study adds to the settings of every method."""
 
     arch: Literal["cifar_resnet20", "cifar_resnet32", "cifar_resnet110"] = "cifar_resnet32"
     """Trained from random weights on the task, once with and once without shortcuts."""
+    draws: int = 20
+    """Random sets of blocks and random shuffles per number of blocks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LesionConfig(PathwayConfig, LesionOptions):
+    """Blocks deleted and shuffled at test time, a ResNet against a plain net of the same layers (Veit et al., 2016)."""
+
     size: int = 32
     epochs: int = 100
     batch_size: int = 64
     learning_rates: tuple[float, ...] = (0.1, 0.03)
-    draws: int = 20
-    """Random sets of blocks and random shuffles per number of blocks."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.draws < 1:
+            raise ValueError(f"draws is {self.draws}; allowed: at least 1")
 
 
 METHODS: dict[str, type[PathwayConfig]] = {

@@ -18,6 +18,7 @@ from transfer.linear import LogisticRegression, fit_scaler
 from transfer.pathways.baselines import FineTuning, last_blocks, random_blocks
 from transfer.pathways.config import (
     FeatureExtractorConfig,
+    L2SPConfig,
     PathwayConfig,
     SpotTuneConfig,
     StandardConfig,
@@ -120,6 +121,10 @@ class Method:
         """Which of several candidates is best on the validation part: the highest worth."""
         return predictions.accuracy
 
+    def facts(self, learner: Learner, predictions: Predictions) -> dict[str, float]:
+        """What the table of candidates says beside the accuracy on the validation part."""
+        return {}
+
     def report(self, learner: Learner, pixels: Pixels, predictions: Predictions, *, seed: int) -> Report:
         raise NotImplementedError
 
@@ -172,12 +177,18 @@ class FeatureExtractor(Method):
 class Standard(Method):
     """Standard, last-k, stochastic and L2-SP fine-tuning."""
 
+    def candidates(self) -> list[Candidate]:
+        config, rates = self.setting.config, super().candidates()
+        if isinstance(config, L2SPConfig):
+            return [{**rate, "l2_sp": weight} for rate in rates for weight in config.l2_sp_weights]
+        return rates
+
     def train(self, candidate: Candidate, pixels: Pixels, *, seed: int) -> Learner:
         config = self.setting.config
         network = self.setting.start(seed)
         blocks, pull = None, 0.0
         if isinstance(config, StandardConfig):
-            pull = config.l2_sp
+            pull = candidate.get("l2_sp", config.l2_sp)
             blocks = None if config.last_blocks is None else last_blocks(network, config.last_blocks)
         elif isinstance(config, StochasticConfig):
             blocks = random_blocks(network, config.tuned_share, seed=seed)
