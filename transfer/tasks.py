@@ -1,8 +1,8 @@
 """Downstream tasks by name: `load_task` turns a name or a path into a `Task`.
 
 Names are the 20 of `TASKS` (spelt exactly so), whose files lie under ROOT/NAME, and `digits`. `NAME:VARIANT` is another
-version of a named set, a task of its own. Anything else is a path: a labelled image folder, a CSV list, or WebDataset
-shards.
+version of a named set, a task of its own; `decathlon:DOMAIN` is a domain of the Visual Decathlon. Anything else is a
+path: a labelled image folder, a CSV list, or WebDataset shards.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ def load_task(
     """The task of this exact name, else of this path.
 
     Args:
-        name_or_folder: a name of TASKS (or name:variant, as Flowers102:2040), `digits` (1,797 real handwritten digits,
-            inside scikit-learn), a labelled image folder, a `.csv` list, a `.tar` or a folder of WebDataset shards.
+        name_or_folder: a name of TASKS (or name:variant, as Flowers102:2040), `decathlon:DOMAIN` (files under
+            root/decathlon), `digits` (1,797 real handwritten digits, inside scikit-learn), a labelled image folder, a
+            `.csv` list, a `.tar` or a folder of WebDataset shards.
         root: where the files of the named sets lie, each under root/NAME.
         seed: of the split, where a task brings none.
         split: `published`, or `grouped`: nothing that belongs together (leaf, lesion, patient) is torn apart.
@@ -47,7 +48,9 @@ def load_task(
     """
     if split not in ("published", "grouped"):
         raise ValueError(f"split {split}; allowed: published, grouped")
-    name, _, suffix = str(name_or_folder).partition(":")
+    name, colon, suffix = str(name_or_folder).partition(":")
+    if name == "decathlon" and colon:
+        return _load_domain(suffix, root=root, split=split)
     if suffix and task_row(name) is not None:
         task = load_task(name, root=root, seed=seed, split=split, variant=suffix)
         return replace(task, name=str(name_or_folder))  # never taken for the published task
@@ -70,6 +73,18 @@ def load_task(
     if split == "grouped" and task.split != "grouped":
         raise ValueError(f"task {task.name} has no grouped split: nothing says what belongs together")
     return task
+
+
+def _load_domain(domain: str, *, root: str | Path | None, split: str) -> Task:
+    from transfer.pathways.decathlon import load_domain
+
+    if root is None:
+        raise ValueError(
+            f"task decathlon:{domain}: say where its files lie (--root ROOT, holding decathlon/annotations/)"
+        )
+    if split == "grouped":
+        raise ValueError(f"task decathlon:{domain} has no grouped split: nothing says what belongs together")
+    return load_domain(domain, root=Path(root))
 
 
 def _load_path(path: Path, *, seed: int, split: str) -> Task:

@@ -13,6 +13,16 @@ from pipelines.bar import progress_bar
 from pipelines.doctor import require_device
 from pretrain.recipes import RECIPES
 from transfer.features import FeatureConfig
+from transfer.pathways.config import METHODS, BlockDropOptions, LesionOptions, SpotTuneOptions
+from transfer.pathways.options import (
+    NO_BLOCKDROP,
+    NO_LESION,
+    NO_SPOTTUNE,
+    NO_TRAINING,
+    Options,
+    TrainingOptions,
+    configure,
+)
 from transfer.score import ScoreConfig
 
 
@@ -134,7 +144,7 @@ def evaluate(
     out: Path | None = None,
     method: Method = "linear",
     k: int = 5,
-    size: int = 224,
+    size: int | None = None,
     resize: int | None = None,
     epochs: int | None = None,
     seeds: tuple[int, ...] | None = None,
@@ -142,6 +152,10 @@ def evaluate(
     seed: int = 0,
     device: Literal["cpu", "cuda"] = "cpu",
     threads: int | None = None,
+    training: TrainingOptions = NO_TRAINING,
+    spottune: SpotTuneOptions = NO_SPOTTUNE,
+    blockdrop: BlockDropOptions = NO_BLOCKDROP,
+    lesion: LesionOptions = NO_LESION,
 ) -> int:
     """Score a backbone on a downstream task, once on its test split.
 
@@ -149,18 +163,19 @@ def evaluate(
 
     Args:
         backbone: a backbone.safetensors, or random:ARCH[:SEED], or torchvision:ARCH.
-        task: a task's name (see `simpath tasks list`; NAME:VARIANT is another version, as Flowers102:2040), a folder of
-            class folders, with train/ and test/ or without, a CSV list (columns image and label, perhaps split and
-            group), or WebDataset shards.
+        task: a task's name (see `simpath tasks list`; NAME:VARIANT is another version, as Flowers102:2040),
+            decathlon:DOMAIN of the Visual Decathlon under ROOT/decathlon, a folder of class folders, with train/ and
+            test/ or without, a CSV list (columns image and label, perhaps split and group), or WebDataset shards.
         root: where the files of named tasks lie, each under ROOT/NAME.
-        out: keep features, predictions and checkpoints there and continue from them; default: nowhere.
+        out: keep features, predictions and checkpoints there and continue from them; default: nowhere. The methods with
+            a validation part, and lesion, also leave a page of all of them, OUT/report.html.
         method: on frozen features knn (cosine-weighted), linear (logistic regression; of 45 regularisations the best by
             cross-validation up to 5,000 training images, beyond on 30 % of them), linear_sgd (the published probe) and
             feature_extractor; trained: finetune (the published recipe), and with hyper-parameters chosen on a
             validation part standard, last1 to last3 (blocks), l2sp, stochastic, random_policy, spottune,
             spottune_global and blockdrop; lesion deletes blocks at test time.
         k: neighbours of knn.
-        size: input side in pixels, 64 for backbones that were pre-trained at 64.
+        size: input side in pixels, 64 for backbones that were pre-trained at 64; default: 224, lesion 32.
         resize: short side before the centre crop; default: 8/7 of `size`, the usual 256 for 224.
         epochs: of the trained methods; default: the method's.
         seeds: of the trained methods, one network each; default: the method's.
@@ -168,9 +183,16 @@ def evaluate(
         seed: of splits that the task does not bring, folds and bootstrap.
         device: where the network runs.
         threads: CPU threads; default: all cores.
+        training: of the methods with a validation part, and of lesion.
+        spottune: of spottune, spottune_global and random_policy.
+        blockdrop: of blockdrop.
+        lesion: of lesion.
     """
     require_device(device)
-    short_side = resize or size * 8 // 7
+    options = Options(training, spottune, blockdrop, lesion)
+    options.values(method)  # one that the method does not have is refused before any work
+    side = 224 if size is None else size
+    short_side = resize or side * 8 // 7
     places: dict[str, Any] = {"root": root, "device": device, "threads": threads}
     with tempfile.TemporaryDirectory() as scratch:
         folder = out or Path(scratch)
@@ -179,7 +201,7 @@ def evaluate(
                 from transfer.features import extract_features
                 from transfer.score import final
 
-                features = FeatureConfig(size=size, resize=short_side, split=split, split_seed=seed)
+                features = FeatureConfig(size=side, resize=short_side, split=split, split_seed=seed)
                 about = extract_features(features, backbone, task, out=folder / "features", progress=progress, **places)
                 small = about["n_train"] + about["n_val"] <= CROSS_VALIDATED
                 score = ScoreConfig(
@@ -195,7 +217,7 @@ def evaluate(
 
                 tuned = TuneConfig(
                     trained="all" if method == "finetune" else "head",
-                    size=size,
+                    size=side,
                     resize=short_side,
                     split=split,
                     split_seed=seed,
@@ -205,13 +227,25 @@ def evaluate(
                     raise ValueError(f"--seeds has {len(seeds)} values; {method} trains one network, give one")
                 result = tune(tuned, backbone, task, out=folder / method, progress=progress, **places)
             else:
-                from transfer.pathways.config import METHODS
                 from transfer.pathways.stage import train_pathway
 
-                pathway = METHODS[method](
-                    size=size, resize=short_side, split=split, split_seed=seed, **_given(epochs=epochs, seeds=seeds)
+                pathway = configure(
+                    method,
+                    options,
+                    task=task,
+                    root=root,
+                    size=size,
+                    resize=resize if size is None else short_side,
+                    split=split,
+                    split_seed=seed,
+                    epochs=epochs,
+                    seeds=seeds,
                 )
                 result = train_pathway(pathway, backbone, task, out=folder / method, progress=progress, **places)
+        if out is not None and method in METHODS:
+            from pipelines.pathways import write_pathways_report
+
+            print(f"page  {write_pathways_report(out)}")
     for note in result.get("notes", ()):
         print(f"note: {note}")
     print(json.dumps(_result_line(method, result), ensure_ascii=False))

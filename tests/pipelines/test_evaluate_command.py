@@ -10,6 +10,9 @@ import pytest
 from PIL import Image
 
 import pipelines.commands.backbones as backbones
+from transfer.pathways.config import BlockDropOptions
+from transfer.pathways.options import TrainingOptions
+from transfer.tasks import load_task
 
 
 @pytest.mark.parametrize(("limit", "selection"), [(100, "cv"), (10, "val")])
@@ -30,3 +33,63 @@ def test_the_probe_sweeps_all_values_and_cross_validates_only_small_tasks(
     assert line["n_train"] == 16 and line["n_test"] == 8 and line["score"] > 90
     config = json.loads((out / "linear" / "summary.json").read_text(encoding="utf-8"))["config"]
     assert config["selection"] == selection and config["sweep"] == "full"
+
+
+def write_domain(root: Path) -> None:
+    """A Visual Decathlon domain of 12, 6 and 6 images in the challenge's layout."""
+    folder = root / "decathlon" / "annotations"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 12), ("val", 6), ("test", 6)):
+        files, labels = [], []
+        for number in range(count):
+            level = 40 + 160 * (number % 2)
+            array = (level + rng.integers(0, 40, (20, 20, 3))).astype(np.uint8)
+            Image.fromarray(array).save(root / "decathlon" / f"{split}{number}.png")
+            files.append({"id": number, "file_name": f"{split}{number}.png"})
+            labels.append({"image_id": number, "category_id": 1 + number % 2})
+        names = [{"id": 1, "name": "no person"}, {"id": 2, "name": "person"}]
+        content = {"images": files, "annotations": labels, "categories": names}
+        (folder / f"daimlerpedcls_{split}.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def test_a_decathlon_domain_is_a_task_of_every_method_and_options_reach_blockdrop(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_domain(tmp_path)
+    task, out = "decathlon:daimlerpedcls", tmp_path / "out"
+    assert backbones.evaluate("random:resnet18", task, root=tmp_path, method="knn", size=16, resize=16) == 0
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (line["task"], line["n_test"]) == (task, 6) and line["score"] > 90
+    assert not out.exists()
+    assert (
+        backbones.evaluate(
+            "random:cifar_resnet8",
+            task,
+            root=tmp_path,
+            out=out,
+            method="blockdrop",
+            size=16,
+            epochs=1,
+            seeds=(0,),
+            training=TrainingOptions(batch_size=6, learning_rates=(0.05,)),
+            blockdrop=BlockDropOptions(curriculum_epochs=2, joint_epochs=1, penalties=(2.0,), policy_shrink=1),
+        )
+        == 0
+    )
+    said = capsys.readouterr().out.splitlines()
+    assert json.loads(said[-1])["n_train"] == 18 and f"page  {out / 'report.html'}" in said
+    config = json.loads((out / "blockdrop" / "summary.json").read_text(encoding="utf-8"))["config"]
+    assert (config["curriculum_epochs"], config["joint_epochs"], config["penalties"]) == (2, 1, [2.0])
+    assert "decathlon:daimlerpedcls" in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_what_a_decathlon_task_lacks_is_said_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"say where its files lie \(--root ROOT, holding decathlon/annotations/\)"):
+        load_task("decathlon:svhn")
+    with pytest.raises(ValueError, match="unknown domain 'mnist'; allowed: imagenet12"):
+        load_task("decathlon:mnist", root=tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"svhn_train\.json: no such file"):
+        load_task("decathlon:svhn", root=tmp_path)
+    with pytest.raises(ValueError, match="has no grouped split"):
+        load_task("decathlon:svhn", root=tmp_path, split="grouped")

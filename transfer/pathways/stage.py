@@ -67,11 +67,16 @@ def train_pathway(
     """
     import torch
 
+    from transfer.data import Task as TaskType
     from transfer.pathways.start import starting_point
+    from transfer.tasks import load_task
 
     if threads is not None:
         torch.set_num_threads(threads)
-    loaded = _load_task(config, task, root)
+    if isinstance(task, TaskType):
+        loaded = task
+    else:
+        loaded = load_task(task, root=root, seed=config.split_seed, split=config.split)
     start = starting_point(config, backbone, num_classes=len(loaded.classes), device=device)
     identity = {
         "method": method_name(config),
@@ -93,22 +98,6 @@ def train_pathway(
     _write_json(out / "summary.json", summary)
     shutil.rmtree(out / "runs", ignore_errors=True)
     return summary
-
-
-def _load_task(config: PathwayConfig, task: str | Path | Task, root: Path | None) -> Task:
-    from transfer.data import Task as TaskType
-
-    if isinstance(task, TaskType):
-        return task
-    if str(task).startswith("decathlon:"):
-        from transfer.pathways.decathlon import load_domain
-
-        if root is None:
-            raise ValueError(f"task {task} needs root, the folder that holds decathlon/annotations")
-        return load_domain(str(task).partition(":")[2], root=root)
-    from transfer.tasks import load_task
-
-    return load_task(task, root=root, seed=config.split_seed, split=config.split)
 
 
 class _Run:
@@ -145,13 +134,15 @@ class _Run:
             predictions.append(prediction)
             reports.append(report)
         numbers = self._save_predictions(test, predictions, reports)
+        notes = list(self.task.notes)
         if isinstance(self.config, BlockDropConfig):
             from transfer.pathways.pictures import easy_and_hard
 
             policy = predictions[0].policy
             assert policy is not None
             kept = policy.sum(dim=1).numpy()
-            easy_and_hard(test.images, kept, self.task.classes, out=self.out / "easy_and_hard.png")
+            sheet = self.out / "easy_and_hard.png"
+            notes += [note for note in [easy_and_hard(test.images, kept, self.task.classes, out=sheet)] if note]
         return {
             **numbers,
             "classes": list(self.task.classes),
@@ -164,7 +155,7 @@ class _Run:
             "skipped": [*train.skipped, *test.skipped],
             "also_report": list(self.task.also_report),
             "split": self.task.split,
-            "notes": list(self.task.notes),
+            "notes": notes,
             "metrics": {
                 name: float(np.mean([result[name] for result in results]))
                 for name in ("accuracy", "mean_per_class", "macro_auc")
@@ -255,7 +246,8 @@ class _Run:
             return {**candidate, "accuracy": None, "worth": -1.0}  # worse than any candidate that learns at all
         predictions = self.setting.predict(learner, val, seed=seed)
         worth = self.method.worth(learner, predictions)
-        return {**candidate, "accuracy": predictions.accuracy, "worth": worth}
+        facts = self.method.facts(learner, predictions)
+        return {**candidate, "accuracy": predictions.accuracy, **facts, "worth": worth}
 
     def _enter(self, label: str) -> Path:
         files = self.out / "runs" / label

@@ -1,0 +1,101 @@
+"""Options of the command line become the configuration of the method that has them, and of no other."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from transfer.pathways.config import (
+    METHODS,
+    BlockDropConfig,
+    BlockDropOptions,
+    LesionOptions,
+    PathwayConfig,
+    SpotTuneConfig,
+    SpotTuneOptions,
+    StandardConfig,
+)
+from transfer.pathways.options import Options, TrainingOptions, configure
+
+FOLDER = "some/folder"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_without_options_every_method_keeps_its_own_values(method: str) -> None:
+    config = configure(method, Options(), task=FOLDER, root=None, size=None, epochs=None, seeds=None)
+    assert config == METHODS[method]()
+
+
+def test_every_setting_of_blockdrop_and_spottune_is_an_option() -> None:
+    shared = {field.name for field in dataclasses.fields(PathwayConfig)}
+    for config, options in ((BlockDropConfig, BlockDropOptions), (SpotTuneConfig, SpotTuneOptions)):
+        own = {field.name for field in dataclasses.fields(config)} - shared
+        assert len(own) >= 9 and own == {field.name for field in dataclasses.fields(options)}
+
+
+def test_given_values_arrive() -> None:
+    blockdrop = BlockDropOptions(curriculum_epochs=7, joint_epochs=0, penalties=(3.0,), entropy="one_sided")
+    training = TrainingOptions(batch_size=8, learning_rates=(0.2,), freeze_bn=True, milestones=(), precision="bf16")
+    config = configure("blockdrop", Options(training, blockdrop=blockdrop), task=FOLDER, root=None, epochs=3)
+    assert isinstance(config, BlockDropConfig)
+    assert (config.curriculum_epochs, config.joint_epochs, config.penalties, config.entropy) == (
+        7,
+        0,
+        (3.0,),
+        "one_sided",
+    )
+    assert (config.batch_size, config.learning_rates, config.freeze_bn, config.epochs) == (8, (0.2,), True, 3)
+    assert config.milestones == () and config.precision == "bf16" and config.explore == 0.8
+    assert configure("lesion", Options(lesion=LesionOptions(draws=3)), task=FOLDER, root=None).draws == 3  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "said"),
+    [
+        (
+            "standard",
+            Options(blockdrop=BlockDropOptions(penalties=(1.0,))),
+            "--blockdrop.penalties is no option of standard",
+        ),
+        (
+            "blockdrop",
+            Options(spottune=SpotTuneOptions(tau=1.0)),
+            "--spottune.tau is no option of blockdrop; it belongs to",
+        ),
+        ("knn", Options(TrainingOptions(batch_size=4)), "--training.batch-size is no option of knn"),
+        ("spottune", Options(lesion=LesionOptions(draws=2)), "it belongs to lesion"),
+    ],
+)
+def test_an_option_of_another_method_is_refused(method: str, options: Options, said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        options.values(method)
+
+
+def test_a_value_that_is_not_allowed_is_named() -> None:
+    for options in (BlockDropOptions(curriculum_epochs=0), BlockDropOptions(penalties=())):
+        with pytest.raises(ValueError, match="allowed"):
+            configure("blockdrop", Options(blockdrop=options), task=FOLDER, root=None)
+
+
+def test_the_decathlon_preset_is_the_published_one_and_options_change_it(tmp_path: Path) -> None:
+    statistics = {"svhn": {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.2, 0.3]}}
+    (tmp_path / "decathlon_mean_std.json").write_text(json.dumps(statistics), encoding="utf-8")
+    preset = Options(TrainingOptions(preset="decathlon", batch_size=64))
+    spottune = configure("spottune", preset, task="decathlon:svhn", root=tmp_path, epochs=5)
+    assert isinstance(spottune, SpotTuneConfig)
+    assert (spottune.size, spottune.augment, spottune.learning_rates, spottune.policy_pretrained) == (
+        72,
+        "none",
+        (0.1,),
+        False,
+    )
+    assert (spottune.batch_size, spottune.epochs, spottune.channel_mean) == (64, 5, (0.4, 0.5, 0.6))
+    standard = configure("standard", preset, task="decathlon:svhn", root=tmp_path)
+    assert type(standard) is StandardConfig and (standard.epochs, standard.weight_decay) == (110, 0.0)
+    for task, root in (("svhn", tmp_path), ("decathlon:svhn", None)):
+        with pytest.raises(ValueError, match="needs --task decathlon:DOMAIN and --root"):
+            configure("spottune", preset, task=task, root=root)
