@@ -1,23 +1,15 @@
 """A folder of the user's own 3-D files and environment maps, scanned once, imported in limited child processes.
 
-Layouts that are read as they come:
-
-- `<category>/<model>.(glb|gltf|obj|ply|stl)`, the plain one; anything deeper belongs to its first folder.
-- ShapeNetCore: `<synset>/<id>/models/model_normalized.obj`, names from taxonomy.json where present.
-- Google Scanned Objects: `<object>/meshes/model.obj` with metadata.pbtxt; z is up, the category stands in the metadata.
-- Objaverse-LVIS: `glbs/*/<uid>.glb` beside lvis-annotations.json(.gz), which names the uids of each category.
-
-Normalised meshes are cached by content under `$XDG_CACHE_HOME/simpath/models` (default ~/.cache).
+Which file belongs to which category is decided in `sim.layouts`. Normalised meshes are cached by content under
+`$XDG_CACHE_HOME/simpath/models` (default ~/.cache).
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +17,7 @@ from typing import Any, Self
 
 from sim.exr import MAGIC, exr_size
 from sim.importchild import ImportChild, cache_folder
+from sim.layouts import category_problem, find_models, link_problem, up_axis
 from sim.scene import MaterialSpec
 
 SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl")
@@ -68,22 +61,26 @@ def scan_models(root: Path, *, strict: bool = False, trust: bool = False) -> Fol
 
     Raises:
         FileNotFoundError: no such folder.
-        ValueError: a category, or the folder, is left without a model; or with `strict` any file is not taken.
+        ValueError: a category, or the folder, is left without a model; a table of categories is damaged; or with
+            `strict` any file is not taken.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"asset folder {root} does not exist")
-    found = list(_find(root))
+    found = list(find_models(root, SUFFIXES + LISTED_SUFFIXES))
     if not found:
         raise ValueError(f"asset folder {root} holds no model; wanted: <category>/<model>{'|'.join(SUFFIXES)}")
     models: dict[str, list[FolderModel]] = defaultdict(list)
     problems: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     with _Importer(root, trust) as importer:
         for category, path in found:
             name = path.relative_to(root).as_posix()
             models[category]
-            answer = importer.take(path)
+            problem = category_problem(category)
+            answer = {"error": problem} if problem is not None else importer.take(path)
             if "error" in answer:
                 problems[name] = answer["error"]
+                reasons.setdefault(category, f"{name}: {problems[name]}")
                 continue
             materials = tuple(_material(record) for record in answer["materials"])
             models[category].append(FolderModel(category, Path(answer["mesh"]), materials, answer["sha256"], name))
@@ -91,7 +88,7 @@ def scan_models(root: Path, *, strict: bool = False, trust: bool = False) -> Fol
     if strict and problems:
         raise ValueError(f"{first[0]}: {first[1]} ({len(problems)} files were not taken)")
     if empty := [category for category, taken in models.items() if not taken]:
-        raise ValueError(f"category {empty[0]!r} is left without a model; first reason: {first[0]}: {first[1]}")
+        raise ValueError(f"category {empty[0]!r} is left without a model; first reason: {reasons[empty[0]]}")
     ordered = {category: tuple(models[category]) for category in sorted(models)}
     return FolderScan(ordered, problems, license_note(root))
 
@@ -158,65 +155,10 @@ def hdri_problem(path: Path, root: Path) -> str | None:
     return None
 
 
-def _find(root: Path) -> Iterator[tuple[str, Path]]:
-    """(category, file) of every model, in a stable order; links are followed by name only, never out of `root`."""
-    lvis = _lvis(root)
-    taxonomy = _taxonomy(root)
-    for path in sorted(root.rglob("*")):
-        suffix = path.suffix.lower()
-        if suffix not in SUFFIXES + LISTED_SUFFIXES or not (path.is_file() or path.is_symlink()):
-            continue
-        parts = path.relative_to(root).parts
-        if lvis is not None:
-            if path.stem in lvis:
-                yield lvis[path.stem], path
-        elif len(parts) > 1:
-            yield _scanned_category(root / parts[0]) or taxonomy.get(parts[0], parts[0]), path
-
-
-def up_axis(path: Path) -> str:
-    """The axis that points up: y in glTF and (by custom) OBJ, z in PLY, STL and Google Scanned Objects."""
-    if path.suffix.lower() in (".ply", ".stl"):
-        return "z"
-    return "z" if (path.parent.parent / "metadata.pbtxt").exists() else "y"
-
-
-def _scanned_category(folder: Path) -> str | None:
-    """Category of a Google Scanned Object, None for any other folder."""
-    metadata = folder / "metadata.pbtxt"
-    if not metadata.is_file():
-        return None
-    match = re.search(r'categories\s*{[^}]*first:\s*"([^"]+)"', metadata.read_text(errors="replace"))
-    return match[1] if match else "uncategorised"
-
-
-def _lvis(root: Path) -> dict[str, str] | None:
-    for name, opener in (("lvis-annotations.json", open), ("lvis-annotations.json.gz", gzip.open)):
-        if (root / name).is_file():
-            with opener(root / name, "rt", encoding="utf-8") as file:
-                table: dict[str, list[str]] = json.load(file)
-            return {uid: category for category, uids in table.items() for uid in uids}
-    return None
-
-
-def _taxonomy(root: Path) -> dict[str, str]:
-    path = root / "taxonomy.json"
-    if not path.is_file():
-        return {}
-    return {row["synsetId"]: row["name"].split(",")[0] for row in json.loads(path.read_text(encoding="utf-8"))}
-
-
-def link_problem(path: Path, root: Path, kind: str) -> str | None:
-    """Why a file must not or cannot be opened, if it is a link; `kind` of folder that `root` is."""
-    if not path.resolve().is_relative_to(root.resolve()):
-        return f"it is a link that leads outside the {kind} folder"
-    return None if path.is_file() else "it is a link to nothing"
-
-
 def license_note(root: Path) -> str:
     """First line of a licence file, if there is one."""
     for name in ("LICENSE", "LICENSE.txt", "LICENSE.md", "License.txt", "SOURCE.txt"):
-        if (root / name).is_file():
+        if link_problem(root / name, root, "asset") is None:
             lines = (root / name).read_text(errors="replace").strip().splitlines()
             return lines[0].strip()[:120] if lines else "not stated"
     return "not stated"

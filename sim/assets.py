@@ -223,6 +223,12 @@ def require_all_assets(config: CatalogConfig) -> None:
         raise ValueError(f"{name}: {reason} ({len(problems)} files were not taken)")
 
 
+def require_models(catalog: AssetCatalog, split: Split) -> None:
+    """Raises ValueError naming a class that has too few models for a split: before anything is rendered."""
+    for name in catalog.classes:
+        catalog.models(name, split)
+
+
 def folder_hdris(root: Path) -> tuple[HdriAsset, ...]:
     """Environment maps of a folder of the user's, sorted by name; the first is the fixed one."""
     from sim.assetfolder import scan_hdris

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sim.assets import skipped_assets
+from sim.assets import require_models, skipped_assets
 from sim.datacard import data_card
 from sim.files import to_json, write_atomically
 from sim.shardrun import RendererFactory, ShardRun
@@ -86,6 +86,7 @@ def begin_dataset(
     first, last = shards or (0, len(plan))
     if not 0 <= first < last <= len(plan):
         raise ValueError(f"shards is {first}:{last}; this set has the shards 0:{len(plan)}")
+    require_models(catalog_of(config.catalog), config.models)
     out.mkdir(parents=True, exist_ok=True)
     refuse_foreign_data(config, out, num_images)
     if (out / INDEX).exists() and not _holds(out, plan):

@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sim.assets import require_models
 from sim.dataset import INDEX, refuse_foreign_data, shard_plan, write_index
 from sim.shardrun import RendererFactory, ShardRun
-from sim.shards import Progress, RenderConfig, open_renderer, read_record, shard_name
+from sim.shards import Progress, RenderConfig, catalog_of, open_renderer, read_record, shard_name
 from sim.wire import Device
 
 ATOMIC_UPLOADS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"}
@@ -51,6 +52,7 @@ def render_to_url(
         OSError: it cannot be written; one line.
     """
     plan = shard_plan(config, num_images)
+    require_models(catalog_of(config.catalog), config.models)
     staging.mkdir(parents=True, exist_ok=True)
     with _naming_url(url):
         place = _Place(url)

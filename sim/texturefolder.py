@@ -24,8 +24,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sim.assetfolder import license_note, link_problem
+from sim.assetfolder import license_note
 from sim.importchild import ImportChild, cache_folder
+from sim.layouts import link_problem
 from sim.materials import KINDS
 from sim.scene import MaterialSpec
 
