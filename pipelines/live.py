@@ -24,7 +24,7 @@ from pipelines.demo_tasks import MadeConfig
 from pipelines.doctor import require_device
 from pipelines.experiment import Experiment, ExperimentConfig, ExperimentTask, Found, Setting
 from pipelines.flow import Flow, StageFailed
-from pipelines.place import Place
+from pipelines.place import Place, training_cores
 from pipelines.progress import Display
 from pipelines.recommend import Recommendation, recommend
 from pipelines.replay import write_table
@@ -69,7 +69,8 @@ def open_experiment(
             Store(store or out / "store"), workers, run=f"{title}-{out.name}", progress=display, logs=out / "logs"
         ) as flow,
     ):
-        cores = workers.cores_per_job
+        at_once = config.controller.in_flight
+        cores = training_cores(place, workers.cores_per_job, at_once=at_once, device=device)
         yield Experiment(config, tasks, flow, device=device, train_cores=cores, space=space, vectors=vectors)
 
 

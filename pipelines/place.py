@@ -71,3 +71,14 @@ class Place:
 
 
 LOCAL = Place()
+
+
+def training_cores(place: Place, cores_per_job: int, *, at_once: int, device: str) -> int:
+    """Cores for one pre-training where `at_once` settings are asked for together.
+
+    A worker of a cluster is left to one training, and so is a GPU. The cores of this machine are shared: two trainings
+    of one thread are 1.7 times as fast as one after the other with two (docs/decisions.md).
+    """
+    if place.cluster != "local" or device != "cpu":
+        return cores_per_job
+    return max(1, cores_per_job // at_once)

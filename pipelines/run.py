@@ -29,7 +29,7 @@ from pipelines.doctor import require_device
 from pipelines.experiment import Experiment, ExperimentConfig, ExperimentTask, Found, Setting
 from pipelines.flow import Flow, StageFailed
 from pipelines.pictures import task_sheet
-from pipelines.place import Place
+from pipelines.place import Place, training_cores
 from pipelines.progress import Board, Display
 from pipelines.report import write_report
 from pipelines.results import CHOSEN, as_csv, busy_seconds, comparisons, format_table, preference, transfer_scores
@@ -94,7 +94,9 @@ def run_experiment(
             Store(store or out / "store"), workers, run=f"{name}-{out.name}", progress=display, logs=out / "logs"
         )
         with flow:
-            experiment = Experiment(config, tasks, flow, device=device, train_cores=workers.cores_per_job)
+            at_once = config.controller.in_flight
+            cores = training_cores(place, workers.cores_per_job, at_once=at_once, device=device)
+            experiment = Experiment(config, tasks, flow, device=device, train_cores=cores)
             try:
                 found = experiment.search()
                 parts = _search_parts(experiment, found, out)

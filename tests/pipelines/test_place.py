@@ -10,7 +10,7 @@ import tyro
 
 from pipelines.batch import BatchConfig
 from pipelines.commands import runs
-from pipelines.place import Place, TlsFiles
+from pipelines.place import Place, TlsFiles, training_cores
 
 
 def words(line: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
@@ -70,3 +70,10 @@ def test_credentials_and_local_sizes_reach_the_run(monkeypatch: pytest.MonkeyPat
 def test_an_option_that_would_be_ignored_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Place(**settings)
+
+
+def test_trainings_share_this_machines_cores_and_have_a_clusters_worker_to_themselves() -> None:
+    assert training_cores(Place(), 8, at_once=3, device="cpu") == 2
+    assert training_cores(Place(), 1, at_once=8, device="cpu") == 1
+    assert training_cores(Place(), 8, at_once=3, device="cuda") == 8
+    assert training_cores(Place("slurm"), 8, at_once=3, device="cpu") == 8
