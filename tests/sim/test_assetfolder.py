@@ -111,6 +111,16 @@ def broken(tmp_path: Path, kind: str) -> Path:
     elif kind == "gltf huge texture":
         (path.parent / "huge.png").write_bytes(png_header(100_000, 100_000))
         trimesh_gltf(path, image="huge.png")
+    elif kind.startswith("glb"):
+        path = box(path.with_suffix(".glb"))
+        data = path.read_bytes()
+        changed = {
+            "glb cut off": data[: len(data) // 2],
+            "glb other magic": b"glXF" + data[4:],
+            "glb long chunk": data[:12] + struct.pack("<I", 1 << 30) + data[16:],
+            "glb damaged json": data[:20] + b"\xff" * 8 + data[28:],
+        }
+        path.write_bytes(changed[kind])
     elif kind == "ply link":
         target = tmp_path.parent / "elsewhere.ply"
         trimesh.creation.box().export(target)
@@ -156,6 +166,10 @@ def png_header(width: int, height: int) -> bytes:
         ("gltf outside", "outside the asset folder"),
         ("gltf huge texture", "a texture of 100000 x 100000 pixels"),
         ("ply link", "leads outside the asset folder"),
+        ("glb cut off", "cannot be read as glb"),
+        ("glb other magic", "cannot be read as glb"),
+        ("glb long chunk", "cannot be read as glb"),
+        ("glb damaged json", "cannot be read as glb"),
     ],
 )
 def test_a_broken_or_hostile_file_is_skipped_with_its_reason(tmp_path: Path, kind: str, reason: str) -> None:
