@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import threading
+import urllib.request
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +41,10 @@ class Flat:
 
 def flat(config: RenderConfig, **_: Any) -> AbstractContextManager[Flat]:
     return nullcontext(Flat())
+
+
+def untouched(config: RenderConfig, **_: Any) -> AbstractContextManager[Flat]:
+    raise AssertionError("rendering began")
 
 
 def files(url: str) -> dict[str, bytes]:
@@ -124,3 +132,81 @@ def test_an_unknown_protocol_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="output gopher://x/y cannot be used"):
         render_to_url(CONFIG, "gopher://x/y", staging=tmp_path, num_images=4, factory=flat)
     assert is_url("s3://a/b") and not is_url("/a/b") and not is_url("a") and not is_url("file:///a")
+
+
+@pytest.fixture
+def read_only_s3(s3: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The same server for a user who may read the bucket and not write to it."""
+    boto3 = pytest.importorskip("boto3", reason="needs boto3")
+    s3fs = pytest.importorskip("s3fs", reason="needs s3fs")
+    address = os.environ["AWS_ENDPOINT_URL"]
+    iam = boto3.client("iam")
+    iam.create_user(UserName="reader")
+    key = iam.create_access_key(UserName="reader")["AccessKey"]
+    allowed = {"Effect": "Allow", "Action": ["s3:GetObject", "s3:ListBucket"], "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+    iam.put_user_policy(UserName="reader", PolicyName="read", PolicyDocument=policy)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+    s3fs.S3FileSystem.clear_instance_cache()
+    requests_without_check(address, "0")
+    yield
+    requests_without_check(address, "inf")
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+def requests_without_check(address: str, count: str) -> None:
+    """Moto's switch: from the next so many requests on it looks at who asks for what."""
+    headers = {"Content-Type": "application/octet-stream"}
+    request = urllib.request.Request(f"{address}/moto-api/reset-auth", count.encode(), headers)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        assert answer.status == 200
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_bucket_that_may_not_be_written_is_named_before_anything_is_rendered(
+    tmp_path: Path, read_only_s3: None
+) -> None:
+    with pytest.raises(
+        OSError, match=r"output s3://rendered/mine cannot be written: .*(Access Denied|not authorized)"
+    ) as caught:
+        render_to_url(CONFIG, "s3://rendered/mine", staging=tmp_path, num_images=4, factory=untouched)
+    assert "\n" not in str(caught.value)
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """A web server that serves nothing and takes nothing."""
+
+    def do_GET(self) -> None:
+        self.send_error(404)
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_error(403)
+
+    do_POST = do_PUT
+    do_HEAD = do_GET
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_web_server_that_takes_no_uploads_is_named_before_anything_is_rendered(tmp_path: Path) -> None:
+    pytest.importorskip("aiohttp", reason="needs aiohttp")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/mine"
+        with pytest.raises(OSError, match=f"output {url} cannot be written: .*403") as caught:
+            render_to_url(CONFIG, url, staging=tmp_path, num_images=4, factory=untouched)
+        server.shutdown()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_class_that_is_too_small_for_its_half_is_named_before_anything_is_uploaded(tmp_path: Path) -> None:
+    lonely = RenderConfig(catalog=CatalogConfig(num_classes=2, models_per_class=1), models="heldout")
+    with pytest.raises(ValueError, match="'chair' has too few models for models = 'heldout'"):
+        render_to_url(lonely, "memory://sets/lonely", staging=tmp_path, num_images=4, factory=untouched)
+    assert not fsspec.filesystem("memory").exists("/sets/lonely")
