@@ -20,7 +20,7 @@ from pipelines.artifact import Store
 from pipelines.batch import BATCH_SYSTEMS
 from pipelines.cluster import open_place
 from pipelines.flow import Cluster, Flow, Handle, StageFailed
-from pipelines.place import Place
+from pipelines.place import BadPlace, Place
 from pipelines.progress import Display, Progress
 from pipelines.rendering import ShardConfig
 from pipelines.stages import STAGES, Stage
@@ -58,12 +58,13 @@ def render_on_cluster(
         one line for each shard whose process died too often.
 
     Raises:
+        BadPlace: the place does not fit the device.
         ValueError: a bad argument, or `out` holds another configuration's data.
         StageFailed: Blender cannot work there; finished shards are kept.
         RuntimeError: another call is rendering into `out`.
     """
     if device != "cpu" and place.cluster in BATCH_SYSTEMS and place.batch.gpus == 0:
-        raise ValueError(f"batch.gpus is 0, but device is {device!r}; allowed: 1 and up, or the device cpu")
+        raise BadPlace(f"batch.gpus is 0, but device is {device!r}; allowed: 1 and up, or the device cpu")
     wanted = begin_dataset(config, out, num_images, shards)
     begun = time.monotonic()
     rendered, missing = 0, list[str]()

@@ -12,7 +12,7 @@ import tyro
 from pipelines.bar import progress_bar
 from pipelines.batch import BatchConfig
 from pipelines.commands import PARTIAL
-from pipelines.place import NO_TLS, ONE_JOB, Place, TlsFiles
+from pipelines.place import NO_TLS, ONE_JOB, BadPlace, Place, TlsFiles
 from sim.assets import CatalogConfig
 from sim.params import SimParams, SimRanges
 from sim.shards import RenderConfig
@@ -90,7 +90,7 @@ def render(
 
     place = _place(cluster, workers, batch, tls)
     if place is not None and "://" in out:
-        raise ValueError(f"--cluster needs a directory that all of its machines share, not {out}")
+        raise BadPlace(f"--cluster needs a directory that all of its machines share, not {out}")
     folders = {"assets": assets, "hdris": hdris, "textures": textures}
     changes: dict[str, Any] = {name: str(path.absolute()) for name, path in folders.items() if path is not None}
     if trust_assets:
@@ -160,17 +160,15 @@ def render(
 
 
 def _place(cluster: str | None, workers: int | None, batch: BatchConfig, tls: TlsFiles) -> Place | None:
-    """Where shards are jobs; None for Blender processes of this one. Raises ValueError for options that do not fit."""
+    """Where shards are jobs; None for Blender processes of this one. Raises BadPlace for options that do not fit."""
     if cluster is None:
         if (batch, tls) != (ONE_JOB, NO_TLS):
-            raise ValueError("--batch and --tls options are for --cluster, which was not given")
+            raise BadPlace("--batch and --tls options are for --cluster, which was not given")
         return None
     if workers is not None and workers < 1:
-        raise ValueError(f"workers is {workers}; allowed: 1 and up")
+        raise BadPlace(f"workers is {workers}; allowed: 1 and up")
     if cluster != "local" and workers is not None:
-        raise ValueError(
-            f"workers is for this machine, not for the cluster {cluster}, which takes what its cores allow"
-        )
+        raise BadPlace(f"workers is for this machine, not for the cluster {cluster}, which takes what its cores allow")
     return Place(cluster, cores=workers, batch=batch, tls=tls)
 
 
