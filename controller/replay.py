@@ -115,11 +115,13 @@ def replay(
         "evaluations"}}, "seen": [...], "unseen": [...], "settings": n, "seeds": k, "left_out": {name: why}}
 
     Raises:
-        ValueError: an unknown method or task, a task both seen and unseen, too few tasks, no seed.
+        ValueError: no or an unknown method, an unknown task, a task both seen and unseen, too few tasks, no seed.
     """
     check_split(table, seen, unseen)
     if not seeds:
         raise ValueError("no seed; at least one is needed")
+    if not names:
+        raise ValueError(f"no method; allowed: {', '.join(METHODS)}")
     if unknown := [name for name in names if name not in METHODS]:
         raise ValueError(f"unknown method {unknown[0]!r}; allowed: {', '.join(METHODS)}")
     problem = m.Problem(table, tuple(seen), tuple(unseen))

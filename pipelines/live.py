@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.artifact import Store, write_text
+from pipelines.bar import progress_bar
 from pipelines.cluster import open_place
 from pipelines.configs import to_json
 from pipelines.controllers import check_vectors, read_controller, what_was_learnt, write_state
@@ -30,11 +31,10 @@ from pipelines.recommend import Recommendation, recommend
 from pipelines.replay import write_table
 from sim.params import TASK2SIM_SPACE, ActionSpace, parameter_levels
 from transfer.catalogue import task_row
-from transfer.embedding import EmbeddingConfig, embed_task, load_vector, save_vectors
+from transfer.embedding import MIN_IMAGES, EmbeddingConfig, embed_task, load_vector, save_vectors
 from transfer.tasks import load_task
 
 Vectors = Mapping[str, npt.NDArray[np.float32]]
-Progress = Callable[[int, int, str], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,23 +85,25 @@ def train_live(
     place: Place,
     device: str,
     threads: int | None = None,
-    progress: Progress | None = None,
 ) -> LiveResult:
     """Learn on tasks within a budget of distinct settings, and leave a controller's directory that `recommend` reads.
 
-    The search is that of `simpath run` without its final rows: no test split is read.
+    The search is that of `simpath run` without its uniformly drawn settings and without its final rows: the whole
+    budget is the controller's, and no test split is read. A larger budget on the same `out` continues it.
 
     Args:
         config: its controller's budget and settings in flight bound the search.
         tasks: two or more folders; every setting is scored on each.
         embedding, probe: how their vectors are made; kept under OUT/vectors.
-        threads, progress: of the vectors.
+        device: of the stages; also of the vectors, which are made here, unless the stages run elsewhere (then the CPU).
+        threads: of the vectors.
 
     Returns:
         Status 0, or 3 with what is missing and why.
 
     Raises:
-        ValueError, OSError: a task cannot be read or has too few images; a vector of another probe lies in `out`.
+        ValueError, OSError: a task cannot be read or has too few images; `out` holds a vector of another probe, or a
+            controller of a recorded table.
     """
     if len(tasks) < 2:
         raise ValueError(f"{len(tasks)} task; a controller learns from two or more")
@@ -110,12 +112,17 @@ def train_live(
         if isinstance(task.source, MadeConfig):
             raise ValueError(f"task {task.name} is made by the demo; a controller learns from folders and named sets")
         sources[task.name] = task.source
-        load_task(task.source, seed=config.features.split_seed)
+        _check_images(task.name, task.source, config.features.split_seed)
+    if (out / "summary.json").is_file() and "experiment" not in json.loads((out / "summary.json").read_text("utf-8")):
+        raise ValueError(f"{out} holds a controller of a recorded table; choose another directory")
+    config = dataclasses.replace(config, uniform_settings=0)
+    here = _vector_device(place, device)
     vectors: dict[str, npt.NDArray[np.float32]] = {}
     about: dict[str, Any] = {}
     for name, source in sources.items():
         folder = out / "vectors" / name
-        about = embed_task(embedding, probe, source, out=folder, device=device, threads=threads, progress=progress)
+        with progress_bar(f"embed {name}", "images") as progress:
+            about = embed_task(embedding, probe, source, out=folder, device=here, threads=threads, progress=progress)
         vectors[name] = load_vector(folder)[0]
     with open_experiment(
         "controller", config, tasks, out=out, store=store, place=place, device=device, vectors=vectors
@@ -170,7 +177,6 @@ def recommend_task(
     device: str,
     root: Path | None = None,
     threads: int | None = None,
-    progress: Progress | None = None,
 ) -> Recommendation:
     """A recommendation for a task, refined by `budget` settings that are evaluated live.
 
@@ -181,6 +187,7 @@ def recommend_task(
         out: receives recommendation.json and vector/, with a budget also logs/, status.json and the store.
         root: of named tasks, without a budget.
         num_images: of the printed render command.
+        device: as `train_live`.
 
     Raises:
         ValueError, OSError: as `embed_task` and `recommend`; the vector cannot be compared with the controller's, or
@@ -195,9 +202,10 @@ def recommend_task(
         raise ValueError(
             f"controller {controller} varies {foreign[0]}, which simpath cannot render; ask without a budget"
         )
-    require_device(device)
+    here = _vector_device(place, device)
     folder = out / "vector"
-    embed_task(embedding, probe, task, out=folder, root=root, device=device, threads=threads, progress=progress)
+    with progress_bar(f"embed {Path(task).name}", "images") as progress:
+        embed_task(embedding, probe, task, out=folder, root=root, device=here, threads=threads, progress=progress)
     vector, about = load_vector(folder)
     check_vectors(controller, about)
     name = str(about["task"])
@@ -227,6 +235,20 @@ class Evaluator:
         )
         self.asked += 1
         return float(self.experiment.flow.result(self.experiment.reward(self.task, setting)).summary["reward"])
+
+
+def _check_images(name: str, source: str | Path, split_seed: int) -> None:
+    """Read a task now: one that cannot have a vector should not be found out after hours of others' work."""
+    images = len(load_task(source, seed=split_seed).train)
+    if images < MIN_IMAGES:
+        raise ValueError(f"task {name} has {images} training images; a task vector needs {MIN_IMAGES} or more")
+
+
+def _vector_device(place: Place, device: str) -> str:
+    if place.cluster != "local":
+        return "cpu"
+    require_device(device)
+    return device
 
 
 def _missing_text(missing: Sequence[str]) -> str:

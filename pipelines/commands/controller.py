@@ -25,6 +25,7 @@ def replay(
     seen: str,
     unseen: str,
     seeds: int = 5,
+    methods: str | None = None,
     json_line: JsonFlag = False,
 ) -> int:
     """Replay every method on a recorded reward table and compare what each chooses.
@@ -35,13 +36,22 @@ def replay(
         seen: tasks to learn from, separated by commas.
         unseen: tasks to choose for, separated by commas.
         seeds: number of seeds, from 0.
+        methods: names separated by commas, such as best_fixed,few_shot_8; default: all.
         json_line: print all of it as one JSON object on the last line.
     """
+    from controller.replay import METHODS
     from pipelines.replay import format_replay, replay_files
 
+    names = METHODS if methods is None else _names(methods)
     with progress_bar("replay", "runs") as progress:
         result = replay_files(
-            table, embeddings, seen=_names(seen), unseen=_names(unseen), seeds=seeds, progress=progress
+            table,
+            embeddings,
+            seen=_names(seen),
+            unseen=_names(unseen),
+            seeds=seeds,
+            methods=names,
+            progress=progress,
         )
     print(format_replay(result))
     if json_line:
@@ -89,20 +99,25 @@ def train(
         draws: live: images drawn for a task vector.
         seed: of every random draw of the controller.
         store: live: directory of the artifact store; default OUT/store.
-        device: live: where networks train and Blender renders.
+        device: live: where networks train and Blender renders; beside a cluster, vectors are made here on the CPU.
         threads: live: CPU threads of the task vectors; default: all cores.
         place: live: where the work is done.
     """
-    recorded, live = (
-        {"TABLE": table, "--embeddings": embeddings},
-        {"--tasks": tasks, "--probe": probe, "--budget": budget},
-    )
+    recorded = {"TABLE": table, "--embeddings": embeddings}
+    live = {"--tasks": tasks, "--probe": probe, "--budget": budget}
     given = [name for name, value in (recorded | live).items() if value is not None]
     if given not in (list(recorded), list(live)):
         return usage_error(
             f"controller train got {' '.join(given) or 'neither a table nor tasks'}; needed: TABLE --embeddings FILE "
             f"(recorded), or --tasks DIR --probe P --budget N (live)"
         )
+    other: dict[str, object] = {"--rounds": rounds}
+    if tasks is None:
+        other = {"--in-flight": in_flight, "--resize": resize, "--store": store, "--threads": threads}
+    if ignored := [name for name, value in other.items() if value is not None]:
+        return usage_error(f"controller train {'TABLE' if tasks is None else '--tasks'} takes no {ignored[0]}")
+    if budget is not None and budget < 2:
+        return usage_error(f"--budget is {budget}; allowed: 2 or more, for all off and all on come first")
     if table is not None and embeddings is not None:
         from controller.reinforce import ReinforceConfig
         from pipelines.controllers import train_controller
@@ -114,25 +129,24 @@ def train(
         return 0
     assert tasks is not None and probe is not None and budget is not None
     from pipelines.live import train_live
-    from pipelines.presets import PRESETS, tasks_under, with_budget
+    from pipelines.presets import PRESETS, tasks_under
     from transfer.embedding import EmbeddingConfig
 
-    config = with_budget(PRESETS[preset], budget)
+    config = dataclasses.replace(PRESETS[preset], uniform_settings=0)
     asked = config.controller.in_flight if in_flight is None else in_flight
-    config = dataclasses.replace(config, controller=dataclasses.replace(config.controller, in_flight=asked, seed=seed))
-    with progress_bar("embed", "images") as progress:
-        result = train_live(
-            config,
-            tasks_under(tasks),
-            EmbeddingConfig(size=size, resize=resize or size * 8 // 7, draws=draws),
-            probe,
-            out=out,
-            store=store,
-            place=place,
-            device=device,
-            threads=threads,
-            progress=progress,
-        )
+    chooser = dataclasses.replace(config.controller, budget=budget, in_flight=asked, seed=seed)
+    config = dataclasses.replace(config, controller=chooser)
+    result = train_live(
+        config,
+        tasks_under(tasks),
+        EmbeddingConfig(size=size, resize=resize or size * 8 // 7, draws=draws),
+        probe,
+        out=out,
+        store=store,
+        place=place,
+        device=device,
+        threads=threads,
+    )
     print(result.text)
     return result.status
 
@@ -177,6 +191,8 @@ def recommend(
         threads: CPU threads of the task's vector; default: all cores.
         place: with a budget: where the work is done.
     """
+    if budget < 0:
+        return usage_error(f"--budget is {budget}; allowed: 0 or more")
     if budget and root is not None:
         return usage_error("recommend --budget needs --task FOLDER; --root is for named tasks, which it cannot score")
     from pipelines.live import recommend_task
@@ -186,7 +202,7 @@ def recommend(
 
     if budget and out is None:
         out = Path("recommended")
-    with tempfile.TemporaryDirectory() as scratch, progress_bar("embed", "images") as progress:
+    with tempfile.TemporaryDirectory() as scratch:
         result = recommend_task(
             PRESETS[preset],
             task,
@@ -201,7 +217,6 @@ def recommend(
             device=device,
             root=root,
             threads=threads,
-            progress=progress,
         )
     print(format_recommendation(result))
     if out is not None:
