@@ -16,7 +16,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from pipelines import figures, svg, wording
+from pipelines import choices, figures, svg, wording
 from pipelines.pictures import Picture, embed_picture, write_whole
 from pipelines.summary import Comparison, Score, Setting, Summary, load_summary
 from sim.params import parameter_levels
@@ -99,6 +99,7 @@ def build_view(summary: Summary, run_dir: Path) -> dict[str, Any]:
             if any(trial.origin == origin for trial in summary.trials)
         ],
         "heat": figures.heat_map(summary),
+        "ways": [(way, *choices.WAYS[way.name]) for way in choices.ways_to_choose(summary)],
         "curves": curves,
         "curve_problems": curve_problems,
         "shown_settings": summary.settings[:MAX_SETTING_ROWS],
