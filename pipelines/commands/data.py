@@ -144,19 +144,24 @@ def render(
                 shards=_shard_range(shards),
                 progress=progress,
             )
-    rate = f"{summary['images_per_second']} images/s" if summary["rendered"] else "all there already"
-    print(
-        f"{out}: {summary['images']} images in {summary['shards']} shards, {summary['rendered']} rendered now, {rate}"
-    )
-    for name, reason in skipped_assets(config.catalog).items():
-        print(f"not taken: {name}: {reason}")
-    for failure in summary["failed"]:
-        print(f"missing: image {failure['index']} (model {failure['model']}): {failure['reason']}")
-    for reason in missing:
-        print(f"missing: {reason}")
-    if not summary["complete"]:
-        print("the other shards of the set are not there yet; whoever finds all of them writes index.json")
+    print("\n".join(_closing_lines(out, summary, skipped_assets(config.catalog), missing)))
     return PARTIAL if summary["failed"] or missing else 0
+
+
+def _closing_lines(out: str, summary: dict[str, Any], skipped: dict[str, str], missing: list[str]) -> list[str]:
+    """What there is, what was rendered now, and everything that is not there with its reason."""
+    images, shards, rendered = summary["images"], summary["shards"], summary["rendered"]
+    rate = f"{summary['images_per_second']} images/s" if rendered else "all there already"
+    lines = [f"{out}: {images} images in {shards} shards, {rendered} rendered now, {rate}"]
+    if skipped:
+        lines.append(f"files that were not taken: {len(skipped)}")
+    lines += [f"not taken: {name}: {reason}" for name, reason in skipped.items()]
+    for failure in summary["failed"]:
+        lines.append(f"missing: image {failure['index']} (model {failure['model']}): {failure['reason']}")
+    lines += [f"missing: {reason}" for reason in missing]
+    if not summary["complete"]:
+        lines.append("the other shards of the set are not there yet; whoever finds all of them writes index.json")
+    return lines
 
 
 def _place(cluster: str | None, workers: int | None, batch: BatchConfig, tls: TlsFiles) -> Place | None:

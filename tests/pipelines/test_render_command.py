@@ -1,0 +1,86 @@
+"""`simpath render` as a user meets it: what it says at the end, and what it refuses before Blender is started."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.commands.data import _closing_lines
+
+ROOT = Path(__file__).parents[2]
+
+
+def render(cache: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pipelines", "render", "--num-images", "4", *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "XDG_CACHE_HOME": str(cache)},
+    )
+
+
+def refused(done: subprocess.CompletedProcess[str], status: int) -> str:
+    """The one line on stderr of a command that said no."""
+    assert done.returncode == status, done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+def assets(root: Path) -> Path:
+    """One category with a good model and a broken one."""
+    trimesh = pytest.importorskip("trimesh", reason="needs simpath[render]")
+    (root / "crate").mkdir(parents=True)
+    trimesh.creation.box().export(root / "crate" / "good.glb")
+    (root / "crate" / "bad.glb").write_bytes((root / "crate" / "good.glb").read_bytes()[:200])
+    return root
+
+
+def test_a_broken_model_stops_a_strict_rendering_before_it_begins(tmp_path: Path) -> None:
+    done = render(tmp_path, "--out", tmp_path / "set", "--assets", assets(tmp_path / "assets"), "--strict")
+    line = refused(done, 1)
+    assert line.startswith("simpath: crate/bad.glb: it cannot be read as glb") and "1 files were not taken" in line
+    assert not (tmp_path / "set").exists()
+
+
+def test_a_category_that_is_too_small_for_its_half_is_named_before_anything_begins(tmp_path: Path) -> None:
+    done = render(tmp_path, "--out", tmp_path / "set", "--assets", assets(tmp_path / "assets"), "--models", "heldout")
+    assert "class 'crate' has too few models for models = 'heldout': it needs at least two" in refused(done, 1)
+    assert not (tmp_path / "set").exists()
+
+
+def test_a_cluster_wants_a_directory_and_options_that_fit(tmp_path: Path) -> None:
+    line = refused(render(tmp_path, "--out", "s3://bucket/set", "--cluster", "local"), 2)
+    assert line == "simpath: --cluster needs a directory that all of its machines share, not s3://bucket/set"
+    line = refused(render(tmp_path, "--out", tmp_path / "set", "--cluster", "slrm"), 2)
+    assert "cluster 'slrm'; allowed: local, slurm" in line
+    assert not (tmp_path / "set").exists()
+
+
+SUMMARY: dict[str, Any] = {
+    "images": 9, "shards": 2, "rendered": 9, "images_per_second": 3.5, "complete": False,
+    "failed": [{"index": 4, "model": "crate/0", "reason": "it is bad"}],
+}  # fmt: skip
+
+
+def test_everything_that_is_missing_is_counted_and_named() -> None:
+    skipped = {"crate/bad.glb": "it has no triangles", "crate/m.fbx": "it is not trusted"}
+    assert _closing_lines("set", SUMMARY, skipped, ["render_shard abc: killed"]) == [
+        "set: 9 images in 2 shards, 9 rendered now, 3.5 images/s",
+        "files that were not taken: 2",
+        "not taken: crate/bad.glb: it has no triangles",
+        "not taken: crate/m.fbx: it is not trusted",
+        "missing: image 4 (model crate/0): it is bad",
+        "missing: render_shard abc: killed",
+        "the other shards of the set are not there yet; whoever finds all of them writes index.json",
+    ]
+    whole = SUMMARY | {"failed": [], "complete": True, "rendered": 0}
+    assert _closing_lines("set", whole, {}, []) == ["set: 9 images in 2 shards, 0 rendered now, all there already"]
