@@ -77,7 +77,7 @@ def scan_models(root: Path, *, strict: bool = False, trust: bool = False) -> Fol
             name = path.relative_to(root).as_posix()
             models[category]
             problem = category_problem(category)
-            answer = {"error": problem} if problem is not None else importer.take(path)
+            answer: dict[str, Any] = {"error": problem} if problem is not None else importer.take(path)
             if "error" in answer:
                 problems[name] = answer["error"]
                 reasons.setdefault(category, f"{name}: {problems[name]}")

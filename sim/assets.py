@@ -11,16 +11,21 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from zlib import crc32
 
 import numpy as np
 
+from sim.layouts import folder_state
 from sim.materials import material_library, natural_material
 from sim.scene import MaterialSpec
 from sim.shapes import CATALOGUE_VERSION, find_recipe, recipes
+
+if TYPE_CHECKING:
+    from sim.assetfolder import FolderScan, HdriScan
+    from sim.texturefolder import TextureScan
 
 Split = Literal["all", "train", "heldout"]
 NO_LICENSE = "not stated"
@@ -182,9 +187,7 @@ def load_catalog(config: CatalogConfig) -> AssetCatalog:
 
 def folder_models(root: Path, *, trust: bool = False) -> dict[str, tuple[ModelAsset, ...]]:
     """Models of a folder of the user's, by category; see `sim.assetfolder` for layouts and errors."""
-    from sim.assetfolder import scan_models
-
-    scan = scan_models(root, trust=trust)
+    scan = _scan_models(root, trust, folder_state(root))
     return {
         category: tuple(
             ModelAsset(
@@ -203,16 +206,16 @@ def folder_models(root: Path, *, trust: bool = False) -> dict[str, tuple[ModelAs
 
 def skipped_assets(config: CatalogConfig) -> dict[str, str]:
     """Why a file of the configuration's folders was not taken, by its path in the folder."""
-    from sim.assetfolder import scan_hdris, scan_models
-    from sim.texturefolder import scan_textures
-
     problems: dict[str, str] = {}
     if config.assets is not None:
-        problems |= scan_models(Path(config.assets), trust=config.trust_assets).problems
+        root = Path(config.assets)
+        problems |= _scan_models(root, config.trust_assets, folder_state(root)).problems
     if config.hdris is not None:
-        problems |= scan_hdris(Path(config.hdris)).problems
+        root = Path(config.hdris)
+        problems |= _scan_hdris(root, folder_state(root)).problems
     if config.textures is not None:
-        problems |= scan_textures(Path(config.textures)).problems
+        root = Path(config.textures)
+        problems |= _scan_textures(root, folder_state(root)).problems
     return problems
 
 
@@ -231,19 +234,38 @@ def require_models(catalog: AssetCatalog, split: Split) -> None:
 
 def folder_hdris(root: Path) -> tuple[HdriAsset, ...]:
     """Environment maps of a folder of the user's, sorted by name; the first is the fixed one."""
-    from sim.assetfolder import scan_hdris
-
-    scan = scan_hdris(root)
+    scan = _scan_hdris(root, folder_state(root))
     return tuple(HdriAsset(name, path, scan.license, sha256) for name, path, sha256 in scan.maps)
 
 
 def folder_textures(root: Path) -> tuple[tuple[MaterialSpec, ...], tuple[TextureAsset, ...]]:
     """Materials of a folder of PBR texture sets, sorted by name, and their maps."""
-    from sim.texturefolder import scan_textures
-
-    scan = scan_textures(root)
+    scan = _scan_textures(root, folder_state(root))
     assets = tuple(TextureAsset(found.material.name, found.maps, scan.license, found.sha256) for found in scan.sets)
     return tuple(found.material for found in scan.sets), assets
+
+
+# A catalogue, its data card and the list of what was not taken look at the same folder one after another. A scan opens
+# every file, and one that hangs takes its time limit: once per process and state of the folder is enough.
+@lru_cache(maxsize=4)
+def _scan_models(root: Path, trust: bool, state: str) -> FolderScan:
+    from sim.assetfolder import scan_models
+
+    return scan_models(root, trust=trust)
+
+
+@lru_cache(maxsize=4)
+def _scan_hdris(root: Path, state: str) -> HdriScan:
+    from sim.assetfolder import scan_hdris
+
+    return scan_hdris(root)
+
+
+@lru_cache(maxsize=4)
+def _scan_textures(root: Path, state: str) -> TextureScan:
+    from sim.texturefolder import scan_textures
+
+    return scan_textures(root)
 
 
 def wheel_hdris() -> tuple[HdriAsset, ...]:

@@ -9,7 +9,9 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
+import os
 import re
 import unicodedata
 import zlib
@@ -47,6 +49,17 @@ def category_problem(category: str) -> str | None:
     if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in category):
         return f"its category is {category!r}; allowed: UTF-8 text without control characters"
     return None
+
+
+def folder_state(root: Path) -> str:
+    """Digest of names, sizes and times of everything under a folder: equal while nothing was changed there."""
+    entries = []
+    for folder, _, names in os.walk(root):
+        for name in names:
+            path = Path(folder, name)
+            status = path.lstat()
+            entries.append([path.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns])
+    return hashlib.sha256(json.dumps(sorted(entries)).encode()).hexdigest()
 
 
 def link_problem(path: Path, root: Path, kind: str) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args, get_type_hints
@@ -145,8 +146,8 @@ class SimRanges:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, tuple) and not (len(value) == 2 and value[0] <= value[1]):
-                raise ValueError(f"{field.name} is {value}; allowed: (low, high) with low <= high")
+            if isinstance(value, tuple) and not (len(value) == 2 and -math.inf < value[0] <= value[1] < math.inf):
+                raise ValueError(f"{field.name} is {value}; allowed: (low, high), finite, with low <= high")
         if self.distance_factor[0] <= 0:
             raise ValueError(f"distance_factor is {self.distance_factor}; allowed: low > 0")
         if self.aperture_fstop[0] <= 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import struct
 import subprocess
 import sys
@@ -15,9 +16,10 @@ import pytest
 from PIL import Image
 
 from sim import importer
-from sim.assetfolder import scan_hdris, scan_models
+from sim.assetfolder import SUFFIXES, scan_hdris, scan_models
 from sim.assets import CatalogConfig, load_catalog, skipped_assets
 from sim.importing import ImportRefused, import_file
+from sim.layouts import find_models
 from sim.meshfile import read_mesh
 from sim.skies import radiance_bytes
 
@@ -316,6 +318,36 @@ def test_a_folder_becomes_a_catalogue(tmp_path: Path) -> None:
     assert [asset.id for asset in catalog.models("crate", "train")] == ["crate/0", "crate/2"]
     assert {asset.license for asset in catalog.models("crate")} == {"CC0 1.0 Universal"}
     assert len({asset.sha256 for asset in catalog.models("crate")}) == 3
+
+
+def test_a_folder_is_scanned_once_until_something_in_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, elsewhere = tmp_path / "assets", tmp_path / "other cache"
+    box(root / "c" / "good.glb")
+    (root / "c" / "bad.ply").write_bytes(b"no mesh")
+    config = CatalogConfig(assets=str(root))
+    assert load_catalog(config).classes == ("c",)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(elsewhere))
+    assert list(skipped_assets(config)) == ["c/bad.ply"]
+    assert not elsewhere.exists()  # nothing was opened again
+    (root / "c" / "worse.ply").write_bytes(b"no mesh either")
+    assert list(skipped_assets(config)) == ["c/bad.ply", "c/worse.ply"]
+    assert elsewhere.exists()
+
+
+@pytest.mark.realdata
+@pytest.mark.skipif(not (REAL / "objects").exists(), reason="needs ../shared/data")
+def test_real_models_are_read(tmp_path: Path) -> None:
+    found = [category for category, _ in find_models(REAL / "objects", SUFFIXES)]
+    assert len(found) == 446 and len(set(found)) == 50
+    for category in ("axe", "donut_cookie"):
+        shutil.copytree(REAL / "objects" / category, tmp_path / category)
+    scan = scan_models(tmp_path, strict=True)
+    assert {name: len(models) for name, models in scan.models.items()} == {
+        name: found.count(name) for name in ("axe", "donut_cookie")
+    }
+    assert scan.problems == {}
 
 
 @pytest.mark.realdata

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 
@@ -100,6 +101,9 @@ def test_a_range_with_low_above_high_is_refused_by_name(field: str) -> None:
         ("aperture_fstop", (0.0, 1.0)),
         ("light_intensity_offset", (-1.5, 0.0)),
         ("light_color_channel", (0.0, 1.2)),
+        ("rotation_deg", (-math.inf, math.inf)),
+        ("focus_offset_m", (math.nan, 1.0)),
+        ("light_yaw_deg", (0.0, math.nan)),
         ("in_focus_probability", 1.5),
     ],
 )
