@@ -121,7 +121,7 @@ def train_live(
     about: dict[str, Any] = {}
     for name, source in sources.items():
         folder = out / "vectors" / name
-        with progress_bar(f"embed {name}", "images") as progress:
+        with progress_bar("embed", "images") as progress:
             about = embed_task(embedding, probe, source, out=folder, device=here, threads=threads, progress=progress)
         vectors[name] = load_vector(folder)[0]
     with open_experiment(
@@ -140,8 +140,7 @@ def search_and_keep(experiment: Experiment, vectors: Vectors, vectors_by: Mappin
     names = {setting.id: setting for setting in found.settings}
     lines = [f"{len(found.settings)} settings x {len(found.chosen)} tasks evaluated; chosen for each task:"]
     for task, pick in found.chosen.items():
-        levels = " ".join(f"{name}={level}" for name, level in experiment.space.to_levels(names[pick].action).items())
-        lines.append(f"  {task:24} {found.rewards[task, pick]:6.2f} with {levels}")
+        lines.append(f"  {task:24} {found.rewards[task, pick]:6.2f} with {_in_words(experiment.space, names[pick])}")
     return LiveResult(0, "\n".join([*lines, f"controller  {out}"]))
 
 
@@ -204,7 +203,7 @@ def recommend_task(
         )
     here = _vector_device(place, device)
     folder = out / "vector"
-    with progress_bar(f"embed {Path(task).name}", "images") as progress:
+    with progress_bar("embed", "images") as progress:
         embed_task(embedding, probe, task, out=folder, root=root, device=here, threads=threads, progress=progress)
     vector, about = load_vector(folder)
     check_vectors(controller, about)
@@ -249,6 +248,15 @@ def _vector_device(place: Place, device: str) -> str:
         return "cpu"
     require_device(device)
     return device
+
+
+def _in_words(space: ActionSpace, setting: Setting) -> str:
+    """The parameters that are not at their first level, which is "off"."""
+    levels = space.to_levels(setting.action)
+    on = [f"{name}={levels[name]}" for name, known in space.levels if levels[name] != known[0]]
+    if not on:
+        return "everything off"
+    return f"{' '.join(on)}{', the rest off' if len(on) < len(levels) else ''}"
 
 
 def _missing_text(missing: Sequence[str]) -> str:

@@ -47,6 +47,9 @@ def test_a_live_search_leaves_a_controller_that_answers_for_new_tasks(tmp_path: 
     out.mkdir()
     result = search_and_keep(Experiment(CONFIG, TASKS, flow, vectors=VECTORS), VECTORS, BY, out)
     assert result.status == 0 and result.text.startswith("8 settings x 3 tasks evaluated")
+    said = {line.split()[0]: line for line in result.text.splitlines()[1:4]}
+    assert set(said) == {"a", "b", "c"}
+    assert "75.00 with" in said["a"] and "background=random" in said["a"] and "background" not in said["b"]
     table = read_table(out / "table.csv", out / "vectors.npz")
     assert table.tasks == ("a", "b", "c") and table.rewards.shape == (3, 8)
     background = table.space.names.index("background")
