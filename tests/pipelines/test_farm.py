@@ -180,16 +180,16 @@ def test_after_the_client_was_killed_a_second_call_completes(
     plan(monkeypatch, seconds=0.2, trace=str(tmp_path / "trace"))
     command = [sys.executable, str(CLIENT), str(tmp_path / "set"), "30"]
     client = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 250
     while not (tmp_path / "trace").exists() or len((tmp_path / "trace").read_text().split()) < 12:
         assert client.poll() is None and time.monotonic() < deadline
         time.sleep(0.1)
     family = psutil.Process(client.pid).children(recursive=True)
     client.kill()
     client.wait()
-    assert psutil.wait_procs(family, timeout=30)[1] == [], "processes outlive the client"
+    assert psutil.wait_procs(family, timeout=60)[1] == [], "processes outlive the client"
     assert not (tmp_path / "set" / "index.json").exists()
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert int(done.stdout) < 30
     rendered = sorted(int(line) for line in (tmp_path / "trace").read_text().split())
     assert sorted(set(rendered)) == list(range(30)) and len(rendered) <= 30 + 2  # the image of each process
