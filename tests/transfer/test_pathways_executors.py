@@ -272,6 +272,21 @@ def test_input_images_are_not_written_to() -> None:
     assert torch.equal(x, before)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_buffers_that_take_turns_do_not_change_what_comes_out(layout: torch.memory_format) -> None:
+    """Fifteen blocks of three shapes, split and not, so that buffers are reused, kept and replaced."""
+    network = lively_network("cifar_resnet32", torch.float32)
+    network.to(memory_format=layout)
+    x = images(6, torch.float32).contiguous(memory_format=layout)
+    decisions = policy(6, 15, keep=0.5, seed=4).float()
+    decisions[:, (2, 6, 7)] = torch.tensor([0.0, 1.0, 0.0])
+    for units in (skip_units(network), units_of("choice", network)):
+        expected = run_masked(network, units, x, decisions)
+        first, again = run_subbatch(network, units, x, decisions), run_subbatch(network, units, x, decisions)
+        torch.testing.assert_close(first, expected, rtol=1e-5, atol=1e-5)
+        assert torch.equal(first, again)
+
+
 def test_a_static_plan_has_no_trace_of_dropped_identity_blocks() -> None:
     network = lively_network("cifar_resnet20")
     plan = StaticPlan(network, skip_units(network), [0] * 9)
