@@ -4,9 +4,10 @@ intervals.
     python -P benchmarks/pathways_transfer.py --backbone BACKBONE.safetensors --out results/pathways
 
 About 30 minutes on 2 idle cores with a ResNet-18 at the defaults (64 px, 4 tasks, 3 seeds); --methods and --tasks
-choose parts, which several processes may work on at once. Every finished (task, method) pair stays in
---out/<task>/<method>: run it again and only what is missing is done. The tables go to stdout and, as CSV, to
---out/pathways.csv. (-P: or else benchmarks/transfer.py hides the package `transfer`.)
+choose parts, --jobs trains several (task, method) pairs at once, each in a process with --threads threads. Every
+finished pair stays in --out/<task>/<method>: run it again and only what is missing is done. The tables go to stdout
+and, as CSV, to --out/pathways.csv; `simpath report --out` makes a page with pictures of it. (-P: or else
+benchmarks/transfer.py hides the package `transfer`.)
 
 Promised: SpotTune at least as good as standard fine-tuning within the interval on average and better than feature
 extraction; BlockDrop within 1 point of the full network at 20 % or more FLOPs saved. Exit status 1 if not.
@@ -17,8 +18,11 @@ from __future__ import annotations
 import argparse
 import csv
 import dataclasses
+import multiprocessing
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +60,39 @@ def configured(name: str, arguments: argparse.Namespace) -> PathwayConfig:
     elif issubclass(kind, SpotTuneConfig):
         shared |= {"policy_learning_rate": 0.1}
     return kind(**shared)
+
+
+def run_pair(task_name: str, name: str, arguments: argparse.Namespace) -> tuple[dict[str, Any], float]:
+    """Summary of one method on one task, and the seconds that it took."""
+    began = time.monotonic()
+    task = first_images(load_task(arguments.data / task_name), arguments.images)
+    summary = train_pathway(
+        configured(name, arguments),
+        arguments.backbone,
+        task,
+        out=arguments.out / task_name / name,
+        device=arguments.device,
+        threads=arguments.threads,
+    )
+    return summary, time.monotonic() - began
+
+
+def run_pairs(
+    pairs: list[tuple[str, str]], arguments: argparse.Namespace
+) -> Iterator[tuple[str, str, dict[str, Any], float]]:
+    """All pairs as they end: in this process, or in `--jobs` fresh ones."""
+    if arguments.jobs == 1:
+        for task_name, name in pairs:
+            yield (task_name, name, *run_pair(task_name, name, arguments))
+        return
+    # Fresh processes: torch's threads and CUDA do not survive a fork.
+    with ProcessPoolExecutor(arguments.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        running = {pool.submit(run_pair, *pair, arguments): pair for pair in pairs}
+        try:
+            for done in as_completed(running):
+                yield (*running[done], *done.result())
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)  # after a failure the pairs under way end, no other begins
 
 
 def first_images(task: Task, count: int | None) -> Task:
@@ -157,29 +194,26 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--images", type=int, help="only so many images per split, for trying the command")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--jobs", type=int, default=1, help="(task, method) pairs that train at once")
+    parser.add_argument("--threads", type=int, default=2, help="of each job")
     parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     arguments = parser.parse_args()
     unknown = set(arguments.methods) - set(METHODS)
     if unknown:
         parser.error(f"unknown methods {', '.join(sorted(unknown))}; allowed: {', '.join(METHODS)}")
-    results = {}
-    for task_name in arguments.tasks:
-        task = first_images(load_task(arguments.data / task_name), arguments.images)
-        for name in arguments.methods:
-            began = time.monotonic()
-            folder = arguments.out / task_name / name
-            config = configured(name, arguments)
-            summary = train_pathway(
-                config, arguments.backbone, task, out=folder, device=arguments.device, threads=arguments.threads
-            )
-            results[task_name, name] = summary
-            print(
-                f"{task_name} {name}: {summary['score']:.1f} % ({', '.join(f'{s:.1f}' for s in summary['scores'])}),"
-                f" chosen {summary['chosen']}, {time.monotonic() - began:.0f} s",
-                flush=True,
-            )
+    if arguments.jobs < 1:
+        parser.error(f"--jobs is {arguments.jobs}; allowed: at least 1")
+    pairs = [(task_name, name) for task_name in arguments.tasks for name in arguments.methods]
+    found = {}
+    for task_name, name, summary, seconds in run_pairs(pairs, arguments):
+        found[task_name, name] = summary
+        print(
+            f"{task_name} {name}: {summary['score']:.1f} % ({', '.join(f'{s:.1f}' for s in summary['scores'])}),"
+            f" chosen {summary['chosen']}, {seconds:.0f} s",
+            flush=True,
+        )
+    results = {pair: found[pair] for pair in pairs}
     return 0 if report(results, arguments) else 1
 
 
