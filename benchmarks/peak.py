@@ -2,13 +2,14 @@
 
     python -P benchmarks/peak.py make demo
 
-Memory is the sum of the processes' proportional set sizes (shared pages counted once), sampled every second; processes
-that leave the command's own session are found as children of its children.
+Memory is the sum of the proportional set sizes (shared pages counted once) of the command's process and all of its
+descendants, sampled every 5 seconds.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import resource
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import time
 
 import psutil
 
-SAMPLE_S = 1.0
+SAMPLE_S = 5.0
 GB = 1e9
 
 
@@ -47,7 +48,8 @@ def main() -> int:
                 break
             if now > peak:
                 peak, at = now, time.monotonic() - start
-            time.sleep(SAMPLE_S)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(SAMPLE_S)
     wall = time.monotonic() - start
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = spent.ru_utime + spent.ru_stime

@@ -44,7 +44,10 @@ _SETTINGS = {
     "distributed.worker.memory.pause": False,
     "distributed.worker.memory.terminate": False,
     "distributed.admin.log-length": 1000,
+    "distributed.admin.tick.interval": "500ms",
 }
+# Fifty ticks and a hundred looks at the stack a second are a tenth of a core, for jobs that take seconds and more.
+_UNPROFILED = {"distributed.worker.profile.enabled": False}
 _WORKERS_REFRESH_S = 2.0
 _FIRST_WORKER_S = 30
 
@@ -194,7 +197,7 @@ def open_cluster(
     if report is not None and not has_bokeh():
         raise ValueError(f"a performance report {NEEDS_BOKEH}")
     with ExitStack() as stack:
-        stack.enter_context(dask.config.set(_SETTINGS))
+        stack.enter_context(dask.config.set(_SETTINGS if report else _SETTINGS | _UNPROFILED))
         planned = (1, 0)
         # a lost worker is reported by us, once, with the job that it ran
         for name in ("distributed", "tornado", "dask_jobqueue"):
