@@ -60,8 +60,8 @@ def test_a_malformed_taxonomy_is_named_with_what_is_wrong(tmp_path: Path, conten
         ("lvis-annotations.json", b'{"mug": "abc"}', "'mug' holds no list of texts"),
         ("lvis-annotations.json", b'{"mug": [1]}', "'mug' holds no list of texts"),
         ("lvis-annotations.json.gz", b'{"mug": ["abc"]}', "it cannot be unpacked"),
-        ("lvis-annotations.json.gz", gzip.compress(b'{"mug": ["abc"]}')[:-9], "it cannot be unpacked"),
-        ("lvis-annotations.json.gz", gzip.compress(b"{"), "it is no JSON"),
+        ("lvis-annotations.json.gz", gzip.compress(b'{"mug": ["abc"]}', mtime=0)[:-9], "it cannot be unpacked"),
+        ("lvis-annotations.json.gz", gzip.compress(b"{", mtime=0), "it is no JSON"),
     ],
 )
 def test_a_malformed_list_of_annotations_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
