@@ -17,8 +17,8 @@ from transfer.features import FeatureConfig
 from transfer.score import ScoreConfig
 
 # simpath demo
-# 6 minutes on 2 cores with AVX-512 (an estimate), 11 with AVX2 only, after installing: 5 settings x 480 images of
-# 64 px, 15 epochs of ResNet-18 at 48 px.
+# 5 settings x 480 images of 64 px, 15 epochs of ResNet-18 at 48 px, two settings at a time. 11 minutes after installing
+# on 2 cores with AVX2 only when they were tried one after the other; not measured since.
 # The goal is that, averaged over its three tasks, the chosen backbone beats random weights: docs/results.md says how
 # far it was met.
 DEMO = ExperimentConfig(
@@ -32,9 +32,9 @@ DEMO = ExperimentConfig(
 
 # simpath run small --tasks DIR --out OUT
 # 4 settings x 960 images of 64 px, 40 epochs of ResNet-18 at 48 px, three seeds for the final rows; features at 128 px,
-# since thin lines are lost at 64 (docs/decisions.md). At most 12 pre-trainings, which is what 90 minutes on 2 cores
-# allow; with more time or cores, --budget 10 looks further. The goal is 10 points over random weights on line drawings:
-# docs/results.md says how far it was met.
+# since thin lines are lost at 64 (docs/decisions.md). At most 12 pre-trainings: meant to fit into 90 minutes of 2 cores,
+# 108 when it was run beside other work. With more time or cores, --budget 10 looks further. The goal is 10 points over
+# random weights on line drawings; reached on omniglot_small and not on tuberlin_sketch (docs/results.md).
 SMALL = ExperimentConfig(
     render=RenderConfig(size=64, samples=16, images_per_shard=240, catalog=CatalogConfig(num_classes=60)),
     num_images=960,

@@ -52,7 +52,7 @@ def run(
     OUT holds report.html, transfer.csv, trials.csv, summary.json, the chosen backbones, logs and the store.
 
     Args:
-        preset: `small` takes up to 90 minutes on 2 cores; `paper` has the published sizes and wants a GPU cluster.
+        preset: `small` takes one to two hours on 2 cores; `paper` has the published sizes and wants a GPU cluster.
         tasks: a folder with one labelled image folder for each task.
         out: directory of the results.
         budget: settings to render at most; default: the preset's.
