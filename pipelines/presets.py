@@ -32,7 +32,7 @@ DEMO = ExperimentConfig(
 
 # simpath run small --tasks DIR --out OUT
 # 4 settings x 960 images of 64 px, 40 epochs of ResNet-18 at 48 px, three seeds for the final rows; features at 128 px,
-# since thin lines are lost at 64 (docs/decisions.md). At most 12 pre-trainings: meant to fit into 90 minutes of 2 cores,
+# since thin lines are lost at 64 (docs/decisions.md). At most 12 pre-trainings: meant for 90 minutes of 2 cores, took
 # 108 when it was run beside other work. With more time or cores, --budget 10 looks further. The goal is 10 points over
 # random weights on line drawings; reached on omniglot_small and not on tuberlin_sketch (docs/results.md).
 SMALL = ExperimentConfig(
