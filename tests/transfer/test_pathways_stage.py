@@ -335,7 +335,7 @@ def test_bad_input_gets_one_clear_line(tmp_path: Path) -> None:
     ):
         with pytest.raises(error, match=message):
             train_pathway(config, backbone, toy_task(), out=tmp_path / "out")
-    with pytest.raises(ValueError, match="needs root"):
+    with pytest.raises(ValueError, match="say where its files lie"):
         train_pathway(config, BACKBONE, "decathlon:svhn", out=tmp_path / "out")
     for changes, message in (
         ({"size": 4}, "size is 4"),
