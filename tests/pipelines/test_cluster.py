@@ -144,16 +144,17 @@ def test_after_a_kill_of_any_process_a_second_run_completes(tmp_path: Path, triv
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_a_stopped_client_ends_at_once_and_takes_all_with_it(tmp_path: Path, trivial: ModuleType, how: int) -> None:
     """Ctrl-C in a terminal reaches the whole process group."""
-    client = start_client(tmp_path / "store", 60.0)
+    client = start_client(tmp_path / "store", 600.0)
     children_of(client)
     family = psutil.Process(client.pid).children(recursive=True)
     if how == signal.SIGINT:
         os.killpg(client.pid, how)
     else:
         client.send_signal(how)
-    assert client.communicate(timeout=30)[0] == ""
+    # 2 s alone, 11 s beside three busy processes: the limit is for a loaded machine; a job would take 600 s
+    assert client.communicate(timeout=120)[0] == ""
     assert client.returncode != 0
-    assert psutil.wait_procs(family, timeout=15)[1] == []
+    assert psutil.wait_procs(family, timeout=60)[1] == []
     assert list((tmp_path / "store" / "artifacts").glob("*/*")) == []
 
 
