@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
 from pipelines import wording
 from pipelines.pathway_charts import Named, bar_chart, lesion_charts, named_points, share_map
 from pipelines.pictures import Picture, embed_picture, write_whole
+from pipelines.templates import page_template
 from transfer.pathways.config import METHODS
 from transfer.pathways.decathlon import CLASSES, decathlon_score
 
@@ -117,19 +117,12 @@ def write_pathways_report(folder: Path) -> Path:
 
 
 def render_pathways(runs: Sequence[PathwayRun], folder: Path) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": wording.number, "interval": wording.interval, "shell": wording.shell}
+    filters = {"number": wording.number, "interval": wording.interval, "shell": wording.shell}
     trained = [run for run in runs if run.method != "lesion"]
     methods = [name for name in METHODS if any(run.method == name for run in trained)]
     tasks = list(dict.fromkeys(run.task for run in trained))
     by_place = {(run.task, run.method): run for run in trained}
-    return environment.get_template("pathways_template.html").render(
+    return page_template("pathways_template.html", filters).render(
         methods=[LABELS[name] for name in methods],
         rows=[(task, [_cell(by_place.get((task, name))) for name in methods]) for task in tasks],
         decathlon=[(LABELS[name], score) for name in methods if (score := _decathlon(by_place, name)) is not None],

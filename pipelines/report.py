@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from pipelines import choices, figures, svg, wording
 from pipelines.pictures import Picture, embed_picture, write_whole
 from pipelines.summary import Comparison, Score, Setting, Summary, load_summary
+from pipelines.templates import page_template
 from sim.params import parameter_levels
 
 MAX_SHEETS = 12  # contact sheets of settings inside the page; the others are named
@@ -49,14 +49,7 @@ def write_report(run_dir: Path) -> Path:
 
 
 def render_page(summary: Summary, run_dir: Path) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    filters = {
         "count": wording.count,
         "number": wording.number,
         "signed": wording.signed,
@@ -67,7 +60,7 @@ def render_page(summary: Summary, run_dir: Path) -> str:
         "verdict": wording.verdict,
         "breakable": breakable,
     }
-    return environment.get_template("report_template.html").render(build_view(summary, run_dir))
+    return page_template("report_template.html", filters).render(build_view(summary, run_dir))
 
 
 def build_view(summary: Summary, run_dir: Path) -> dict[str, Any]:
