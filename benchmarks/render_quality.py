@@ -39,15 +39,21 @@ SEED = 2022
 SCRIPT = "script"
 WANTED_DB = 32.0
 """Mean PSNR that the default preset is to reach at 224 px."""
+PLAIN = {"samples": 16, "denoiser": "none"}
+DENOISED = {"samples": 2, "denoiser": "oidn"}
+CHANGES: dict[str, dict[str, Any]] = {
+    "no light tree": {"light_tree": False},
+    "clamp 3": {"clamp_indirect": 3.0},
+    "no clamp": {"clamp_indirect": 0.0},
+    "map 128": {"importance_map": 128},
+    "map 512": {"importance_map": 512},
+    "4 bounces": {"max_bounces": 4, "transmission_bounces": 4},
+}
 VARIANTS: dict[str, dict[str, Any]] = {
-    **{f"samples {n}": {"samples": n} for n in (4, 8, 16, 24, 32, 64)},
-    "no light tree": {"samples": 16, "light_tree": False},
-    "clamp 3": {"samples": 16, "clamp_indirect": 3.0},
-    "no clamp": {"samples": 16, "clamp_indirect": 0.0},
-    "map 128": {"samples": 16, "importance_map": 128},
-    "map 512": {"samples": 16, "importance_map": 512},
-    "4 bounces": {"samples": 16, "max_bounces": 4, "transmission_bounces": 4},
-    **{f"oidn {n}": {"samples": n, "denoiser": "oidn"} for n in (4, 8, 16)},
+    **{f"samples {n}": PLAIN | {"samples": n} for n in (4, 8, 16, 24, 32, 64)},
+    **{f"oidn {n}": DENOISED | {"samples": n} for n in (1, 2, 3, 4, 6, 8, 16)},
+    **{f"samples 16 {name}": PLAIN | change for name, change in CHANGES.items()},
+    **{f"oidn 2 {name}": DENOISED | change for name, change in CHANGES.items()},
 }
 
 
@@ -74,6 +80,7 @@ def main() -> None:
     reference = RenderSettings(
         size=arguments.size,
         samples=arguments.reference_samples,
+        denoiser="none",
         clamp_indirect=0.0,
         max_bounces=12,
         diffuse_bounces=8,
@@ -90,7 +97,7 @@ def main() -> None:
         rows.append({"name": name} | _compare(settings, specs, truth, place, script=False))
         _note(rows, arguments.out)
     for samples in filter(None, map(int, arguments.script_samples.split(","))):
-        settings = RenderSettings(size=size, samples=samples)
+        settings = RenderSettings(size=size, samples=samples, denoiser="none")
         rows.append({"name": f"{SCRIPT} {samples}"} | _compare(settings, specs, truth, place, script=True))
         _note(rows, arguments.out)
     for line in _ratio(rows):
@@ -189,19 +196,21 @@ def _serve(job: dict[str, Any], *, script: bool) -> None:
 
 def _our_loop(job: dict[str, Any], settings: RenderSettings, folder: Path) -> Any:
     from sim.blender.build import SceneBuilder
+    from sim.blender.film import open_film
     from sim.blender.worker import hdri_path, load_model
 
     builder = SceneBuilder(
         lambda name: load_model(job["models"][name]),
         lambda name: hdri_path(name, None),
-        folder,
         importance_map=settings.importance_map,
         texture_path=Path,
     )
 
+    film = open_film(settings, folder, threads=1)
+
     def draw(spec: SceneSpec) -> np.ndarray:
         builder.show(spec)
-        return builder.render()
+        return film.expose()
 
     return draw
 

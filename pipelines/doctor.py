@@ -80,7 +80,7 @@ def _gpu() -> Check:
 
 
 def _blender() -> Check:
-    for package in ("bpy", "blenderproc"):
+    for package in ("bpy", "blenderproc", "pyoidn"):
         if importlib.util.find_spec(package) is None:
             return Check("Blender", "missing", f"{package} is not installed; rendering needs pip install '.[render]'")
     # In a process of its own: Blender may crash at exit, and its libraries should not stay in this one.
@@ -92,8 +92,8 @@ def _blender() -> Check:
         reason = child.stderr.strip().splitlines()[-1] if child.stderr.strip() else f"exit status {child.returncode}"
         hint = f"; apt-get install {DEBIAN_PACKAGES}" if ".so" in reason else ""
         return Check("Blender", "missing", f"bpy does not import: {reason}{hint}")
-    blenderproc = importlib.metadata.version("blenderproc")
-    return Check("Blender", "ok", f"bpy {child.stdout.split()[0]}, BlenderProc {blenderproc}")
+    blenderproc, oidn = (importlib.metadata.version(package) for package in ("blenderproc", "pyoidn"))
+    return Check("Blender", "ok", f"bpy {child.stdout.split()[0]}, BlenderProc {blenderproc}, pyoidn {oidn}")
 
 
 def _dashboard() -> Check:

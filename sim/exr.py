@@ -33,14 +33,16 @@ def read_exr(data: bytes) -> dict[str, npt.NDArray[np.float32]]:
     left, top, right, bottom = struct.unpack("<4i", attributes["dataWindow"])
     width, height = right - left + 1, bottom - top + 1
     channels = _channels(attributes["channels"])
-    planes = {name: np.empty((height, width), np.float32) for name, _ in channels}
-    offsets = struct.unpack_from(f"<{height}Q", data, position)
+    offsets = np.frombuffer(data, "<u8", height, position).astype(np.int64)
+    lengths = [width * kind.itemsize for _, kind in channels]
+    rows = np.empty((height, sum(lengths)), np.uint8)  # of each line: number, length, then channel after channel
     for offset in offsets:
-        row, _ = struct.unpack_from("<ii", data, offset)
-        offset += 8
-        for name, kind in channels:
-            planes[name][row - top] = np.frombuffer(data, kind, width, offset)
-            offset += width * kind.itemsize
+        number, _ = struct.unpack_from("<ii", data, offset)
+        rows[number - top] = np.frombuffer(data, np.uint8, rows.shape[1], offset + 8)
+    planes, begin = {}, 0
+    for (name, kind), length in zip(channels, lengths, strict=True):
+        planes[name] = np.ascontiguousarray(rows[:, begin : begin + length]).view(kind).astype(np.float32)
+        begin += length
     return planes
 
 

@@ -156,10 +156,10 @@ class BlenderRenderer:
 
     @property
     def version(self) -> str:
-        """Version of the bpy wheel and the device type; starts the child if there is none yet."""
+        """Versions of what makes the pixels, and the device type; starts the child if there is none yet."""
         if not self._version:
             self._start()
-        return f"bpy {self._version}, {self._device}"
+        return f"{self._version}, {self._device}"
 
     def render(self, specs: Iterable[SceneSpec]) -> Iterator[tuple[SceneSpec, np.ndarray]]:
         """Yield (spec, pixels uint8 (H, W, 3)) in the order of `specs`. Raises what `shoot` raises."""
@@ -251,7 +251,7 @@ class BlenderRenderer:
             except BaseException:
                 child.stop()
                 raise
-            self._version = head["bpy"]
+            self._version = head["programs"]
             self._child = child
         return self._child
 

@@ -75,11 +75,6 @@ def start_blender(settings: RenderSettings, *, threads: int, device: Device) -> 
     scene.use_nodes = False
     scene.render.use_compositing = False
     scene.render.use_sequencer = False
-    if settings.denoiser == "oidn":
-        scene.cycles.use_denoising = True
-        scene.cycles.denoiser = "OPENIMAGEDENOISE"
-        # BlenderProc switches denoising off in the view layer; without this the scene's flag does nothing.
-        bpy.context.view_layer.cycles.use_denoising = True
 
 
 def _import_packages() -> None:

@@ -1,4 +1,4 @@
-"""SceneSpec -> Blender scene -> pixels. Runs inside the Blender child only.
+"""SceneSpec -> Blender scene. Runs inside the Blender child only.
 
 The scene is made once (objects, one sun, one camera, one environment) and changed from image to image. The
 environment never turns: Cycles would rebuild its importance map, so everything else turns the other way, which is
@@ -27,8 +27,6 @@ from sim.scene import SceneSpec
 if TYPE_CHECKING:
     from sim.meshfile import FileMesh
 
-BMP_HEADER = 54
-
 
 @dataclass(frozen=True)
 class Placed:
@@ -40,12 +38,11 @@ class Placed:
 
 
 class SceneBuilder:
-    """Holds the one scene of this process; `show` changes it, `render` returns the picture.
+    """Holds the one scene of this process; `show` changes it.
 
     Args:
         load_mesh: model id -> mesh; called when a model is not kept from an earlier image.
         hdri_path: HDRI name -> file.
-        folder: where Blender may write the picture, best in memory.
         importance_map: width of the environment's importance map, pixels.
         texture_path: name of a material with the pattern "maps" -> its maps.
     """
@@ -54,7 +51,6 @@ class SceneBuilder:
         self,
         load_mesh: Callable[[str], FileMesh],
         hdri_path: Callable[[str], Path],
-        folder: Path,
         *,
         importance_map: int,
         texture_path: Callable[[str], Path],
@@ -70,12 +66,6 @@ class SceneBuilder:
         self._sun.blender_obj.data.angle = math.radians(2.0)  # a slightly hazy sun: shadows with soft edges
         self.camera = bpy.context.scene.camera
         self._environment = Environment(hdri_path, importance_map=importance_map)
-        render = bpy.context.scene.render
-        # The quickest way out of Blender: an uncompressed file in memory costs 0.5 ms at 64 px.
-        self._file = folder / "image.bmp"
-        render.filepath = str(self._file)
-        render.image_settings.file_format = "BMP"
-        render.image_settings.color_mode = "RGB"
 
     def show(self, spec: SceneSpec) -> None:
         """Make the Blender scene equal to `spec`."""
@@ -93,23 +83,6 @@ class SceneBuilder:
         """Everything solid that exists so far, hidden or not."""
         room = [] if self._room is None else list(self._room.objects)
         return [stand.blender for stand in self._stands] + room
-
-    def render(self) -> np.ndarray:
-        """Render the scene; uint8 (H, W, 3), sRGB.
-
-        Raises:
-            RuntimeError: Blender could not render or write the image.
-        """
-        self._file.unlink(missing_ok=True)  # a failed write must not leave the previous picture to be read
-        bpy.ops.render.render(write_still=True)
-        render = bpy.context.scene.render
-        height, width = render.resolution_y, render.resolution_x
-        raw = self._file.read_bytes()
-        row = (width * 3 + 3) // 4 * 4  # BMP rows are padded to four bytes and run from the bottom up
-        if len(raw) != BMP_HEADER + row * height:
-            raise RuntimeError(f"Blender wrote {len(raw)} bytes instead of {BMP_HEADER + row * height}")
-        pixels = np.frombuffer(raw, np.uint8, offset=BMP_HEADER).reshape(height, row)[:, : width * 3]
-        return np.ascontiguousarray(pixels.reshape(height, width, 3)[::-1, :, ::-1])
 
     def _show_objects(self, spec: SceneSpec, turn: Matrix) -> list[Placed]:
         """The image's own object and, in a room, the others; poses before the world's turn."""

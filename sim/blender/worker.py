@@ -58,6 +58,7 @@ def _serve(job: dict[str, Any], lines: queue.Queue[str], out: int) -> None:
     import bpy
 
     from sim.blender.build import SceneBuilder
+    from sim.blender.film import open_film
 
     models: dict[str, dict[str, Any]] = {}
     hdris: dict[str, str | None] = {}
@@ -65,10 +66,10 @@ def _serve(job: dict[str, Any], lines: queue.Queue[str], out: int) -> None:
     builder = SceneBuilder(
         lambda name: load_model(models[name]),
         lambda name: hdri_path(name, hdris[name]),
-        Path(job["folder"]),
         importance_map=settings.importance_map,
         texture_path=lambda name: Path(textures[name]),
     )
+    film = open_film(settings, Path(job["folder"]), threads=job["threads"])
     if job["device"] != "cpu":
         # Compiles what the wheel has no kernels for, once per node: the parent holds a lock until this child is ready.
         bpy.ops.render.render()
@@ -77,7 +78,7 @@ def _serve(job: dict[str, Any], lines: queue.Queue[str], out: int) -> None:
         from sim.blender.labels import LabelRenderer
 
         labeller = LabelRenderer(builder, Path(job["folder"]), job["threads"])
-    _send(out, {"kind": "ready", "bpy": bpy.app.version_string, "pid": os.getpid()})
+    _send(out, {"kind": "ready", "programs": f"bpy {bpy.app.version_string}{film.program}", "pid": os.getpid()})
     while True:
         request = json.loads(lines.get())
         spec = spec_from_json(request["spec"])
@@ -86,7 +87,7 @@ def _serve(job: dict[str, Any], lines: queue.Queue[str], out: int) -> None:
         textures.update(request["textures"])
         try:
             builder.show(spec)
-            pixels = builder.render()
+            pixels = film.expose()
             labels, objects = ({}, []) if labeller is None else labeller.render(spec)
         except Exception as error:  # a bad model or HDRI fails its own image, the child goes on
             head = {"kind": "failed", "index": spec.index, "message": f"{type(error).__name__}: {error}"}

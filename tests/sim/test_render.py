@@ -35,7 +35,7 @@ json.loads(sys.stdin.readline())
 with (folder / "starts").open("a") as file: file.write("x")
 if "fatal" in plan:
     send({"kind": "fatal", "error": "X", "message": plan["fatal"]}); sys.exit(1)
-send({"kind": "ready", "bpy": "9.9", "pid": os.getpid()})
+send({"kind": "ready", "programs": "bpy 9.9", "pid": os.getpid()})
 rendered = 0
 for line in sys.stdin:
     index = json.loads(line)["spec"]["index"]
