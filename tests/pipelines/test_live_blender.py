@@ -1,4 +1,4 @@
-"""The controller trained live, for real and as small as can be: Blender renders, a ResNet trains, two tasks score."""
+"""For real and as small as can be: the controller trained live on two tasks, and a rendering on a cluster."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from PIL import Image
 
 from controller.reinforce import ReinforceConfig
 from pipelines.experiment import ExperimentConfig, ExperimentTask
+from pipelines.farm import render_on_cluster
 from pipelines.live import recommend_task, train_live
 from pipelines.place import Place
 from pipelines.presets import DEMO
 from pipelines.replay import read_table
 from sim.assets import CatalogConfig
+from sim.dataset import render_dataset
 from sim.shards import RenderConfig
 from transfer.embedding import EmbeddingConfig
 from transfer.features import FeatureConfig
@@ -66,3 +68,14 @@ def test_three_settings_make_a_controller_that_answers_for_a_third_task(tmp_path
     assert answer.command is not None and answer.command.startswith("simpath render")
     status = json.loads((out / "status.json").read_text())
     assert status["title"] == "simpath controller"
+
+
+def test_a_rendering_on_a_cluster_has_the_bytes_of_one_without(tmp_path: Path) -> None:
+    pytest.importorskip("bpy", reason="rendering needs the bpy wheel")
+    config = dataclasses.replace(TINY.render, images_per_shard=3)
+    render_dataset(config, out=tmp_path / "alone", num_images=8, workers=1)
+    render_on_cluster(config, out=tmp_path / "farm", num_images=8, place=Place(cores=2))
+    names = {path.name for path in (tmp_path / "alone").iterdir()}
+    assert {path.name for path in (tmp_path / "farm").iterdir()} == names and "index.json" in names
+    for name in names:
+        assert (tmp_path / "farm" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes(), name

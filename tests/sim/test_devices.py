@@ -47,10 +47,18 @@ def test_without_the_variable_they_are_counted(tmp_path: Path, monkeypatch: pyte
     smi.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     assert gpu_names("cuda", {}) == ["0", "1"]
-    assert gpu_names("hip", {}) == []
     smi.unlink()
     monkeypatch.setenv("PATH", str(tmp_path))
     assert gpu_names("cuda", {}) == []
+
+
+def test_amd_gpus_are_counted_by_the_driver_s_topology(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sim.devices.AMD_NODES", tmp_path)
+    assert gpu_names("hip", {}) == []
+    for number, simd_count in enumerate((0, 0, 160, 304)):  # two processors, two GPUs
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "properties").write_text(f"cpu_cores_count 1\nsimd_count {simd_count}\nmem 2\n")
+    assert gpu_names("hip", {}) == ["0", "1"]
 
 
 @pytest.mark.parametrize(
