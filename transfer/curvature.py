@@ -18,8 +18,8 @@ def add_ridge(data: torch.Tensor, weights: torch.Tensor, ridge: float) -> torch.
 class Memory:
     """Pairs (step, change of the gradient), newest last.
 
-    Only the data's part of a change is kept. The ridge's part is ridge * step, so the pairs of one problem
-    are exact secants of the next one's ridge too.
+    Of a change the data's part is kept apart. The ridge's part is ridge * step, so the pairs of one problem are exact
+    secants of the next one's ridge too.
 
     Args:
         size: pairs remembered.
@@ -33,9 +33,20 @@ class Memory:
         self.changes: list[torch.Tensor] = []
         self.products: list[float] = []  # of steps with changes, all above 0
 
-    def set_ridge(self, ridge: float) -> None:
-        """Turn all pairs into pairs of the problem with this ridge."""
-        steps, data_changes = self.steps, self.data_changes
+    def adapt(self, ridge: float, ratio: torch.Tensor, *, newest_fits: bool) -> None:
+        """Turn all pairs into pairs of the next problem.
+
+        Its data's Hessian is taken to be D^1/2 H D^1/2 with the old one's H, whose secants are D^-1/2 step and
+        D^1/2 change.
+
+        Args:
+            ridge: the next problem's.
+            ratio: D, what the curvature of each class is multiplied by, (C, 1) above 0.
+            newest_fits: the newest pair is of the next problem already, up to its ridge.
+        """
+        root, stale = ratio.sqrt(), len(self.steps) - newest_fits
+        steps = [step / root for step in self.steps[:stale]] + self.steps[stale:]
+        data_changes = [change * root for change in self.data_changes[:stale]] + self.data_changes[stale:]
         self.ridge = ridge
         self.steps, self.data_changes, self.changes, self.products = [], [], [], []
         for step, data_change in zip(steps, data_changes, strict=True):

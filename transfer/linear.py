@@ -4,10 +4,12 @@ regularisations."""
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from transfer.curvature import Memory, add_ridge
 
@@ -73,8 +75,9 @@ class LogisticRegression:
     rotated into their principal axes (|W| does not change); with fewer images than dimensions this also
     shrinks the problem to their span. 2. There L-BFGS starts from a diagonal inverse Hessian, 1 / (variance
     * curvature of the class + l2/n), which removes most of the ill-conditioning. 3. L-BFGS's pairs live on
-    from one l2 to the next: what l2 adds to a pair is known, so only the data's part is kept. 4. The start is
-    extrapolated from the last three solutions along log l2, taken if its objective is lower. 5. Logits are
+    from one l2 to the next: what l2 adds to a pair is known, so only the data's part is kept, and that part is scaled
+    as each class's curvature falls while the model grows confident. 4. The start is extrapolated from the last three
+    solutions along log l2, taken if its objective is lower. 5. Logits are
     linear in the step, so neither a line search nor the extrapolation's value costs a matrix product: one
     iteration is two products. Losses and residuals are computed without cancellation, so that weak values,
     whose losses are 1e-6, converge in float32 too.
@@ -89,36 +92,43 @@ class LogisticRegression:
         ValueError: a feature is not finite.
     """
 
-    def __init__(self, features: torch.Tensor, labels: torch.Tensor, num_classes: int, *, history: int = 20) -> None:
+    def __init__(self, features: torch.Tensor, labels: torch.Tensor, num_classes: int, *, history: int = 40) -> None:
         import torch
 
         self.mean = features.mean(0)
         if not bool(torch.isfinite(self.mean).all()):
             raise ValueError("features hold values that are not finite")
-        centred = features - self.mean
-        count, dims = centred.shape
-        # The Gram matrix of the smaller side; float64, because its small eigenvalues decide the weak
-        # regularisations.
-        if count < dims:
-            values, vectors = torch.linalg.eigh((centred @ centred.T).double())
-            keep = values > 1e-7 * values[-1].clamp_min(1e-30)
-            lengths = values[keep].sqrt()
-            self.axes = (centred.T @ (vectors[:, keep] / lengths).float()).contiguous()  # (D, R)
-        else:
-            values, vectors = torch.linalg.eigh((centred.T @ centred).double())
-            keep = values > 1e-7 * values[-1].clamp_min(1e-30)
-            self.axes = vectors[:, keep].float().contiguous()  # (D, R)
-        # Transposed, and weights class by class: the matrix products are then a quarter faster.
-        self.inputs = self.axes.T @ centred.T  # (R, N)
-        self.variance = (values[keep] / count).float()  # (R,)
+        with _blas_threads():
+            self._rotate(features - self.mean)
+        count = len(features)
         self.labels = labels[:, None]  # (N, 1)
         self.guessing = math.log(num_classes)  # objective of all-zero weights
         self.memory = Memory(history)
-        self.at = self._point(torch.zeros(num_classes, self.axes.shape[1] + 1), torch.zeros(count, num_classes))
+        rank = self.axes.shape[1]
+        self.at = self._point(torch.zeros(num_classes, rank + 1), torch.zeros(count, num_classes))
         self.slope = self._data_gradient(self.at)
+        self.curvature = class_curvature(self.at.residual)
         self.path: list[tuple[float, torch.Tensor, torch.Tensor]] = []  # log l2, solution and scores of the last three
 
-    def solve(self, l2: float, *, tolerance: float = 1e-5, max_iterations: int = 500) -> Fit:
+    def _rotate(self, centred: torch.Tensor) -> None:
+        """Principal axes (D, R) of the features, what they vary along them (R,), and the features in them (N, R)."""
+        import torch
+
+        count, dims = centred.shape
+        # The Gram matrix of the smaller side; float64, because its small eigenvalues decide the weak
+        # regularisations.
+        gram = _product(centred, centred.T) if count < dims else _product(centred.T, centred)
+        values, vectors = torch.linalg.eigh(gram.double())
+        keep = values > 1e-7 * values[-1].clamp_min(1e-30)
+        values, vectors = values[keep], vectors[:, keep]
+        if count < dims:
+            self.axes = _product(centred.T, (vectors / values.sqrt()).float())
+        else:
+            self.axes = vectors.float().contiguous()
+        self.inputs = _product(centred, self.axes)
+        self.variance = (values / count).float()
+
+    def solve(self, l2: float, *, tolerance: float = 2e-5, max_iterations: int = 500) -> Fit:
         """L-BFGS until the estimated relative excess of the objective, g' H0 g / (2 f), is below the
         tolerance.
 
@@ -127,9 +137,14 @@ class LogisticRegression:
         """
         if not l2 > 0:
             raise ValueError(f"l2 {l2}: must be above 0")
+        with _blas_threads():
+            return self._solve(l2, tolerance, max_iterations)
+
+    def _solve(self, l2: float, tolerance: float, max_iterations: int) -> Fit:
         ridge = l2 / len(self.labels)
-        self.memory.set_ridge(ridge)
-        self._extrapolate(math.log(l2), ridge)
+        moved, before = self._extrapolate(math.log(l2), ridge), self.curvature
+        self.curvature = class_curvature(self.at.residual)
+        self.memory.adapt(ridge, (self.curvature / before)[:, None], newest_fits=moved)
         iterations, converged = 0, False
         while True:
             objective = self.at.objective(ridge)
@@ -144,12 +159,13 @@ class LogisticRegression:
                 converged = True
                 break
             self._move(found)
+            self.curvature = class_curvature(self.at.residual)
             iterations += 1
         place = math.log(l2)
         self.path = [*(known for known in self.path if known[0] != place), (place, self.at.solution, self.at.scores)][
             -3:
         ]
-        weight = self.axes @ self.at.solution[:, :-1].T
+        weight = _product(self.axes, self.at.solution[:, :-1].T)
         return Fit(l2, weight, self.at.solution[:, -1] - self.mean @ weight, iterations, converged)
 
     def _point(self, solution: torch.Tensor, scores: torch.Tensor) -> _Point:
@@ -162,13 +178,13 @@ class LogisticRegression:
         self.memory.add(point.solution - self.at.solution, slope - self.slope)
         self.at, self.slope = point, slope
 
-    def _extrapolate(self, position: float, ridge: float) -> None:
+    def _extrapolate(self, position: float, ridge: float) -> bool:
         """Move to the polynomial through the last solutions (Lagrange, in log l2), if that lowers the objective."""
         import torch
 
         places = [known[0] for known in self.path]
         if len(places) < 2 or position in places:
-            return
+            return False
         shares = [
             math.prod((position - other) / (place - other) for other in places if other != place) for place in places
         ]
@@ -177,25 +193,22 @@ class LogisticRegression:
             solution.add_(old_solution, alpha=share)
             scores.add_(old_scores, alpha=share)
         guess = self._point(solution, scores)
-        if guess.objective(ridge) < self.at.objective(ridge):
+        better = guess.objective(ridge) < self.at.objective(ridge)
+        if better:
             self._move(guess)
+        return better
 
     def _data_gradient(self, point: _Point) -> torch.Tensor:
         import torch
 
-        gradient = torch.cat([point.residual.T @ self.inputs.T, point.residual.sum(0)[:, None]], dim=1)
+        gradient = torch.cat([_product(point.residual.T, self.inputs), point.residual.sum(0)[:, None]], dim=1)
         return gradient.div_(len(self.labels))  # (C, R + 1)
 
     def _inverse_diagonal(self, ridge: float) -> torch.Tensor:
-        """H0 (C, R + 1): softmax's mean curvature p(1 - p) of each class, which falls as the model grows confident."""
+        """H0 (C, R + 1): 1 / (variance * curvature of the class + ridge); the bias has no ridge."""
         import torch
 
-        residual = self.at.residual  # p(1 - p) is |r| - r^2, for the true class too
-        curvature = torch.linalg.vector_norm(residual, 1, dim=0) - torch.linalg.vector_norm(residual, 2, dim=0).square()
-        curvature = curvature / len(residual)
-        # A class without images has next to none.
-        curvature = curvature.clamp_min(1e-3 * float(curvature.mean()) + 1e-12)
-        curvature = curvature[:, None]
+        curvature = self.curvature[:, None]
         return torch.cat([1 / (curvature * self.variance + ridge), 1 / curvature], dim=1)
 
     def _search(self, direction: torch.Tensor, gradient: torch.Tensor, ridge: float) -> _Point | None:
@@ -203,7 +216,7 @@ class LogisticRegression:
 
         Armijo's condition alone: the problem is convex, so any pair is fit for the memory.
         """
-        along = self.inputs.T @ direction[:, :-1].T
+        along = _product(self.inputs, direction[:, :-1].T)
         along += direction[:, -1]  # (N, C)
         start, slope, size = self.at.objective(ridge), float((direction * gradient).sum()), 1.0
         for _ in range(20):
@@ -226,6 +239,29 @@ class _Point:
 
     def objective(self, ridge: float) -> float:
         return self.loss + 0.5 * ridge * float(self.solution[:, :-1].square().sum())
+
+
+def class_curvature(residual: torch.Tensor) -> torch.Tensor:
+    """Softmax's mean curvature p(1 - p) of each class (C,), from residuals (N, C)."""
+    size = residual.abs()
+    curvature = (size.sum(0) - size.square_().sum(0)) / len(residual)  # p(1 - p) is |r| - r^2, for the true class too
+    # A class without images has next to none.
+    return curvature.clamp_min(1e-3 * float(curvature.mean()) + 1e-12)
+
+
+def _product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Matrix product by NumPy's BLAS: PyTorch's reaches half its speed on AMD processors (docs/decisions.md)."""
+    import torch
+
+    return torch.from_numpy(left.numpy() @ right.numpy())
+
+
+def _blas_threads() -> AbstractContextManager[object]:
+    """NumPy's BLAS with as many threads as PyTorch."""
+    import torch
+
+    limits: AbstractContextManager[object] = threadpool_limits(torch.get_num_threads(), user_api="blas")
+    return limits
 
 
 def cross_entropy(scores: torch.Tensor, labels: torch.Tensor) -> tuple[float, torch.Tensor]:

@@ -6,6 +6,8 @@ import torch
 
 from transfer.curvature import Memory, add_ridge
 
+SAME = torch.ones(1, 1).double()
+
 
 def quadratic(rows: int, columns: int, seed: int) -> torch.Tensor:
     """A random symmetric positive definite Hessian over (rows, columns)."""
@@ -16,14 +18,14 @@ def quadratic(rows: int, columns: int, seed: int) -> torch.Tensor:
 def test_with_a_pair_for_every_direction_the_step_ends_at_the_minimum_also_after_the_ridge_changed() -> None:
     hessian, shape = quadratic(2, 4, seed=0), (2, 4)
     memory = Memory(size=8)
-    memory.set_ridge(3.0)
+    memory.adapt(3.0, SAME, newest_fits=False)
     values, axes = torch.linalg.eigh(hessian)
     for axis in axes.T:
         step = axis.reshape(shape)
         memory.add(step, (hessian @ axis).reshape(shape))
     # The free last column makes the ridge's part no multiple of the identity; without it the pairs are conjugate.
     for ridge in (3.0, 0.01):
-        memory.set_ridge(ridge)
+        memory.adapt(ridge, SAME, newest_fits=False)
         penalty = add_ridge(torch.zeros(shape).double(), torch.ones(shape).double(), ridge).reshape(-1)
         total = hessian + torch.diag(penalty)
         for step, change in zip(memory.steps, memory.changes, strict=True):
@@ -34,19 +36,34 @@ def test_with_a_pair_for_every_direction_the_step_ends_at_the_minimum_also_after
 def test_conjugate_pairs_of_one_ridge_give_newton_steps_of_another() -> None:
     shape, hessian = (2, 3), torch.tensor([5.0, 2.0, 1.0, 0.5, 0.2, 0.1]).double()
     memory = Memory(size=6)
-    memory.set_ridge(10.0)
+    memory.adapt(10.0, SAME, newest_fits=False)
     for axis in torch.eye(6).double():
         memory.add(axis.reshape(shape), (hessian * axis).reshape(shape))
-    memory.set_ridge(0.25)
+    memory.adapt(0.25, SAME, newest_fits=False)
     gradient = torch.arange(1.0, 7.0).double().reshape(shape)
     curvature = add_ridge(hessian.reshape(shape), torch.ones(shape).double(), 0.25)
     direction = memory.direction(gradient, torch.ones(shape).double())
     torch.testing.assert_close(direction, -gradient / curvature)
 
 
+def test_pairs_follow_the_curvature_of_the_classes_but_for_the_newest_one() -> None:
+    hessian, ratio = quadratic(2, 3, seed=1), torch.tensor([[0.25], [4.0]]).double()
+    memory = Memory(size=6)
+    for axis in torch.eye(6).double():
+        memory.add(axis.reshape(2, 3), (hessian @ axis).reshape(2, 3))
+    memory.adapt(0.5, ratio, newest_fits=True)
+    root = ratio.sqrt().expand(2, 3).reshape(-1)
+    scaled = root[:, None] * hessian * root
+    for step, change in list(zip(memory.steps, memory.data_changes, strict=True))[:-1]:
+        torch.testing.assert_close((scaled @ step.reshape(-1)).reshape(2, 3), change)
+    newest = memory.steps[-1].reshape(-1)
+    torch.testing.assert_close((hessian @ newest).reshape(2, 3), memory.data_changes[-1])
+    torch.testing.assert_close(add_ridge(memory.data_changes[0], memory.steps[0], 0.5), memory.changes[0])
+
+
 def test_the_memory_forgets_its_oldest_pairs_and_refuses_those_without_curvature() -> None:
     memory = Memory(size=2)
-    memory.set_ridge(0.0)
+    memory.adapt(0.0, SAME, newest_fits=False)
     pairs = [torch.full((1, 2), float(i)) for i in (1, 2, 3)]
     for step in pairs:
         memory.add(step, step)

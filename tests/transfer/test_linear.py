@@ -129,6 +129,6 @@ def test_scores_stay_those_of_the_solution_over_a_whole_sweep() -> None:
     solver = LogisticRegression(fit_scaler(features, "standardise")(features), labels, 6)
     for l2 in reversed(SWEEP_45):
         solver.solve(l2)
-    scores = solver.inputs.T @ solver.at.solution[:, :-1].T + solver.at.solution[:, -1]
+    scores = solver.inputs @ solver.at.solution[:, :-1].T + solver.at.solution[:, -1]
     spread = float(scores.max() - scores.min())
     assert float((scores - solver.at.scores).abs().max()) < 1e-4 * spread
