@@ -39,12 +39,14 @@ def fixed(version: str) -> Callable[[], str]:
 
 
 @functools.cache
-def bpy_version() -> str:
-    """Version of the bpy wheel: pixels differ between versions. Raises RuntimeError where it is missing."""
+def renderer_version() -> str:
+    """Versions of bpy and of the denoiser: pixels differ between versions. Raises RuntimeError where one is missing."""
     try:
-        return importlib.metadata.version("bpy")
-    except importlib.metadata.PackageNotFoundError:
-        raise RuntimeError("rendering needs the bpy wheel: pip install 'simpath[render]' on Python 3.11") from None
+        return "+".join(f"{package}{importlib.metadata.version(package)}" for package in ("bpy", "pyoidn"))
+    except importlib.metadata.PackageNotFoundError as error:
+        raise RuntimeError(
+            f"rendering needs the package {error.name}: pip install 'simpath[render]' on Python 3.11"
+        ) from None
 
 
 def _catalog(config: ShardConfig | DatasetConfig) -> dict[str, str]:
@@ -55,7 +57,7 @@ def _catalog(config: ShardConfig | DatasetConfig) -> dict[str, str]:
 STAGES: dict[str, Stage] = {
     "render_shard": Stage(
         "pipelines.rendering:shard_stage",
-        lambda: f"1+bpy{bpy_version()}",
+        lambda: f"2+{renderer_version()}",
         "blender",
         unit="images",
         # the last resort: the renderer itself replaces a Blender that is silent for 2 minutes (20 on a new GPU)
@@ -64,7 +66,7 @@ STAGES: dict[str, Stage] = {
     ),
     "dataset": Stage(
         "pipelines.rendering:dataset_stage",
-        lambda: f"1+bpy{bpy_version()}",
+        lambda: f"2+{renderer_version()}",
         "python",
         unit="sets",
         depends=_catalog,
@@ -78,6 +80,6 @@ STAGES: dict[str, Stage] = {
         knobs={"keep_checkpoints": 0, "tensorboard": False},
     ),
     "features": Stage("transfer.features:extract_features", fixed("1"), "torch", unit="images", silence_limit_s=3600),
-    "reward": Stage("transfer.score:reward", fixed("2"), "torch", unit="probes"),
-    "final": Stage("transfer.score:final", fixed("2"), "torch", unit="probes"),
+    "reward": Stage("transfer.score:reward", fixed("3"), "torch", unit="probes"),
+    "final": Stage("transfer.score:final", fixed("3"), "torch", unit="probes"),
 }
