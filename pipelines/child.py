@@ -33,6 +33,7 @@ import psutil
 
 from pipelines.configs import from_json, to_json
 from pipelines.job import Emit, Job, Outcome, Session, Stopped, StopRequest, append_log, run_job
+from sim.devices import gpu_names, visible_variable
 
 EXIT_SAVED = 75
 # A child is replaced after so many jobs or above so much memory: leaks of Blender and torch stay bounded.
@@ -232,9 +233,8 @@ class ChildPool:
 
 def visible_gpus(environment: Mapping[str, str]) -> list[str]:
     """Names of this machine's NVIDIA GPUs as CUDA_VISIBLE_DEVICES has them; batch systems set that variable."""
-    names = environment.get("CUDA_VISIBLE_DEVICES")
-    if names is not None:
-        return [name for name in names.split(",") if name]
+    if visible_variable("cuda") in environment:
+        return gpu_names("cuda", environment)
     return [path.name.removeprefix("nvidia") for path in sorted(Path("/dev").glob("nvidia[0-9]*"))]
 
 

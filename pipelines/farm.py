@@ -7,6 +7,7 @@ A second call goes on from there, and from what a call without a cluster has lef
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from pipelines.artifact import Store
 from pipelines.batch import BATCH_SYSTEMS
+from pipelines.child import visible_gpus
 from pipelines.cluster import open_place
 from pipelines.flow import Cluster, Flow, Handle, StageFailed
 from pipelines.place import BadPlace, Place
@@ -65,6 +67,12 @@ def render_on_cluster(
     """
     if device != "cpu" and place.cluster in BATCH_SYSTEMS and place.batch.gpus == 0:
         raise BadPlace(f"batch.gpus is 0, but device is {device!r}; allowed: 1 and up, or the device cpu")
+    gpus = len(visible_gpus(os.environ)) if device in ("cuda", "optix") else 0
+    if place.cluster == "local" and place.cores is not None and place.cores > gpus > 0:
+        raise BadPlace(
+            f"workers is {place.cores}, but on a cluster a shard has one of the {gpus} GPUs to itself; "
+            f"allowed: 1 to {gpus}, or no --cluster for several workers on a GPU"
+        )
     wanted = begin_dataset(config, out, num_images, shards)
     begun = time.monotonic()
     rendered, missing = 0, list[str]()

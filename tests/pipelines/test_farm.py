@@ -21,7 +21,7 @@ from pipelines.batch import BatchConfig
 from pipelines.commands.data import _place
 from pipelines.farm import WORK, render_on_cluster
 from pipelines.flow import Cluster, InProcess, StageFailed
-from pipelines.place import NO_TLS, ONE_JOB, Place
+from pipelines.place import NO_TLS, ONE_JOB, BadPlace, Place
 from pipelines.progress import Quiet
 from sim.dataset import render_dataset
 from sim.inspection import verify_dataset
@@ -217,6 +217,19 @@ def test_the_options_of_the_command_line_become_a_place() -> None:
 def test_options_that_do_not_fit_are_refused(arguments: tuple[Any, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         _place(*arguments, NO_TLS)
+
+
+def test_more_workers_than_gpus_are_refused_on_a_cluster(
+    tmp_path: Path, flat: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    with pytest.raises(
+        BadPlace, match=r"workers is 8, .* one of the 2 GPUs to itself; allowed: 1 to 2, or no --cluster"
+    ):
+        farm(flat, tmp_path, place=Place(cores=8), device="optix")
+    assert list(tmp_path.iterdir()) == []
+    assert farm(flat, tmp_path / "gpus", place=Place(cores=2), device="optix")["rendered"] == 12
+    assert farm(flat, tmp_path / "cores", place=Place(cores=8), device="cpu")["rendered"] == 12
 
 
 def test_gpus_must_be_asked_for_from_a_batch_system(tmp_path: Path, flat: ModuleType) -> None:
