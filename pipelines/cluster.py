@@ -11,9 +11,9 @@ reachable from other nodes, so everything there is encrypted with credentials ma
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-import queue
 import shutil
 import time
 import uuid
@@ -29,6 +29,7 @@ from distributed import Client, LocalCluster, Security, WorkerPlugin, get_worker
 from pipelines.batch import BATCH_SYSTEMS, BatchConfig, worker_options
 from pipelines.child import ChildPool, visible_gpus
 from pipelines.configs import from_json, to_json
+from pipelines.inbox import Inbox, outcome_message
 from pipelines.job import Job, Outcome
 from pipelines.place import ADDRESSES, NEEDS_BOKEH, NO_TLS, Place, TlsFiles, has_bokeh
 
@@ -64,14 +65,13 @@ class DaskCluster:
         self._client = client
         self._planned = planned
         self._run = uuid.uuid4().hex
-        self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
-        self._messages: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._inbox = Inbox()
         self._running: dict[str, Any] = {}
         self._starts = 0
         self._refreshed_at = 0.0
         self._sizes: list[tuple[int, int]] = []  # (cores, gpus) of every worker
-        client.subscribe_topic(_topic(self._run), lambda event: self._messages.put(event[1]))
-        client.register_plugin(_Children(), name=_plugin_name(self._run))
+        client.subscribe_topic(_name(self._run), lambda event: self._inbox.receive(event[1]))
+        client.register_plugin(_Children(), name=_name(self._run))
 
     @property
     def address(self) -> str:
@@ -103,25 +103,22 @@ class DaskCluster:
         """Send a job; what it asks for is cut down to what the largest worker has."""
         self._starts += 1
         cores, gpus = min(job.cores, self.cores_per_job), min(job.gpus, self.gpus_per_job)
+        key = f"{job.stage}-{job.key.digest[:16]}-{self._starts}-{self._run[:8]}"
+        self._inbox.expect(key)
         future = self._client.submit(
             _run_on_worker,
-            {**to_json(job), "cores": cores, "gpus": gpus},
+            # as text: Dask walks through nested data at every hop, to find futures and to guess its size
+            json.dumps({**to_json(job), "cores": cores, "gpus": gpus}),
             self._run,
-            key=f"{job.stage}-{job.key.digest[:16]}-{self._starts}-{self._run[:8]}",
+            key=key,
             resources={_CORE: cores, **({_GPU: gpus} if gpus else {})},
             pure=False,
         )
         self._running[job.key.digest] = future
-        future.add_done_callback(lambda done: self._on_done(job.key.digest, done))
+        future.add_done_callback(lambda done: self._inbox.ended(key, job.key.digest, _why(done)))
 
     def finished(self, timeout_s: float) -> list[Outcome]:
-        outcomes = []
-        try:
-            outcomes.append(self._outcomes.get(timeout=timeout_s))
-            while True:
-                outcomes.append(self._outcomes.get_nowait())
-        except queue.Empty:
-            pass
+        outcomes = self._inbox.outcomes(timeout_s)
         # a client that connects again has lost its tasks: nothing is to be waited for
         if self._client.status != "running":
             raise ClusterLost("the Dask scheduler is gone; run again to continue from the store")
@@ -130,18 +127,16 @@ class DaskCluster:
         return outcomes
 
     def messages(self) -> list[dict[str, Any]]:
-        messages = []
-        while not self._messages.empty():
-            messages.append(self._messages.get())
-        return messages
+        return self._inbox.messages()
 
     def stop(self) -> None:
         """SIGTERM to the children of this run on all workers; waits until they have saved."""
         if self._client.status != "running":
             return  # the scheduler is gone; workers of ours end with it, and their children with them
+        self._inbox.expect_nothing()
         try:
             self._client.cancel(list(self._running.values()))
-            self._client.run(_stop_children, _plugin_name(self._run))
+            self._client.run(_stop_children, _name(self._run))
         except (OSError, TimeoutError, ValueError):
             return  # gone in this very moment
         self._running.clear()
@@ -155,16 +150,6 @@ class DaskCluster:
             ]
             self._refreshed_at = now
         return self._sizes
-
-    def _on_done(self, digest: str, future: Any) -> None:
-        """In the client's own thread pool: the outcome, or a crash for a task that Dask gave up."""
-        if future.status == "finished":
-            self._outcomes.put(from_json(Outcome, future.result(), "outcome"))
-        elif future.status == "error":
-            why = f"the worker died ({type(future.exception()).__name__})"
-            self._outcomes.put(Outcome(digest, "crashed", why))
-        else:
-            self._outcomes.put(Outcome(digest, "crashed", f"the scheduler dropped the task ({future.status})"))
 
 
 @contextmanager
@@ -353,20 +338,34 @@ class _Children(WorkerPlugin):
         self.pool.close()
 
 
-def _topic(run: str) -> str:
+def _name(run: str) -> str:
+    """Of a run's events, and of its plugin on the workers."""
     return f"simpath-{run}"
 
 
-def _plugin_name(run: str) -> str:
-    return f"simpath-children-{run}"
+def _why(future: Any) -> str:
+    """Why there is no outcome of a task that has ended."""
+    if future.status == "error":
+        return f"the worker died ({type(future.exception()).__name__})"
+    if future.status == "finished":
+        return "the worker's message on how it ended was lost"
+    return f"the scheduler dropped the task ({future.status})"
 
 
-def _run_on_worker(job_json: dict[str, Any], run: str) -> Any:
-    """The Dask task: runs the job, sends its progress to the client. Module-level: it pickles by name."""
+def _run_on_worker(job_json: str, run: str) -> None:
+    """The Dask task: runs the job. Module-level: it pickles by name.
+
+    The outcome goes the way of progress, as an event, and over the same connections as the news that the task has
+    ended, before it. Fetching it as the task's result took a third of the processor time of a short task.
+    """
     worker = get_worker()
-    job = from_json(Job, job_json, "job")
-    children = cast("_Children", worker.plugins[_plugin_name(run)])
-    return to_json(children.pool.run(job, lambda message: worker.log_event(_topic(run), message)))
+    children = cast("_Children", worker.plugins[_name(run)])
+
+    def send(message: dict[str, Any]) -> None:
+        worker.log_event(_name(run), message)
+
+    outcome = children.pool.run(from_json(Job, json.loads(job_json), "job"), send)
+    send(outcome_message(worker.get_current_task(), outcome))
 
 
 def _stop_children(plugin: str, dask_worker: Any) -> None:
