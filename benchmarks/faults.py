@@ -51,7 +51,12 @@ def run(store: Path) -> None:
         handles = []
         for params in (SimParams(), SimParams(object_rotation="random", materials="random")):
             render = RenderConfig(
-                params=params, catalog=CatalogConfig(num_classes=4), size=32, samples=2, images_per_shard=8
+                params=params,
+                catalog=CatalogConfig(num_classes=4),
+                size=32,
+                samples=2,
+                denoiser="none",
+                images_per_shard=8,
             )
             config = DatasetConfig(render, num_images=16)
             shards = [flow.submit("render_shard", shard) for shard in config.shards()]

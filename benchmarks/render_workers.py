@@ -1,7 +1,9 @@
 """Two rendering workers against one, and the memory of a worker over a long set.
 
-    python -P benchmarks/render_workers.py --what workers --size 224 --samples 16       # goal: 1.8 times one worker
-    python -P benchmarks/render_workers.py --what memory --images 2000                  # goal: within 10 % after 200
+    python -P benchmarks/render_workers.py --what workers --size 224 --samples 2 --denoiser oidn
+    python -P benchmarks/render_workers.py --what memory --images 2000
+
+Goals: 1.8 times one worker; memory within 10 % after 200 images.
 
 `workers`: the same shards by one Blender process pinned to one core together with its parent, and by two processes on
 two cores, in turns, all processes started and warm; images per second of wall time, so nothing else may run. `memory`:
@@ -39,6 +41,7 @@ def main() -> None:
     parser.add_argument("--what", choices=("workers", "memory", "both"), default="both")
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--denoiser", choices=("none", "oidn"), default="none")
     parser.add_argument("--images", type=int, help="default: 240 a round for workers, 2,000 for memory")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--classes", type=int, default=24)
@@ -53,6 +56,7 @@ def main() -> None:
             catalog=CatalogConfig(num_classes=arguments.classes),
             size=arguments.size,
             samples=arguments.samples,
+            denoiser=arguments.denoiser,
             images_per_shard=-(-images // SHARDS),
         )
         with tempfile.TemporaryDirectory() as folder:

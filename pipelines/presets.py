@@ -22,7 +22,7 @@ from transfer.score import ScoreConfig
 # The goal is that, averaged over its three tasks, the chosen backbone beats random weights: docs/results.md says how
 # far it was met.
 DEMO = ExperimentConfig(
-    render=RenderConfig(size=64, samples=8, images_per_shard=120),
+    render=RenderConfig(size=64, samples=8, denoiser="none", images_per_shard=120),
     num_images=480,
     pretrain=PRETRAIN_DEMO,
     features=FeatureConfig(size=64, resize=64),
@@ -36,7 +36,9 @@ DEMO = ExperimentConfig(
 # 108 when it was run beside other work. With more time or cores, --budget 10 looks further. The goal is 10 points over
 # random weights on line drawings; reached on omniglot_small and not on tuberlin_sketch (docs/results.md).
 SMALL = ExperimentConfig(
-    render=RenderConfig(size=64, samples=16, images_per_shard=240, catalog=CatalogConfig(num_classes=60)),
+    render=RenderConfig(
+        size=64, samples=16, denoiser="none", images_per_shard=240, catalog=CatalogConfig(num_classes=60)
+    ),
     num_images=960,
     pretrain=PRETRAIN_SMALL,
     features=FeatureConfig(size=128, resize=128),

@@ -23,7 +23,7 @@ from sim.wire import RenderSettings
 pytestmark = pytest.mark.blender
 pytest.importorskip("bpy", reason="needs the bpy wheel (simpath[render], Python 3.11)")
 
-SETTINGS = RenderSettings(size=32, samples=4)
+SETTINGS = RenderSettings(size=32, samples=4, denoiser="none")
 ALL_ON = SimParams(**SPACE.to_levels(all_on()))  # type: ignore[arg-type]
 PLAIN = MaterialSpec(
     name="plain",
