@@ -37,7 +37,7 @@ class BatchConfig:
     memory: str = "16GB"
     """Memory of each job, such as 16GB."""
     gpus: int = 0
-    """GPUs of each job: so many render children at a time; one pre-training takes one GPU."""
+    """GPUs of each job: so many render children at a time; a pre-training takes one, or as many as it has processes."""
     walltime: str = "04:00:00"
     """Longest run of each job, [days-]hours:minutes:seconds; before its end the work is saved."""
     stagger_s: int | None = None

@@ -31,7 +31,7 @@ from pipelines.child import ChildPool, visible_gpus
 from pipelines.configs import from_json, to_json
 from pipelines.inbox import Inbox, outcome_message
 from pipelines.job import Job, Outcome
-from pipelines.place import ADDRESSES, NEEDS_BOKEH, NO_TLS, Place, TlsFiles, has_bokeh
+from pipelines.place import ADDRESSES, NEEDS_BOKEH, NO_TLS, Place, TlsFiles, has_bokeh, unknown_cluster
 
 _CORE, _GPU = "core", "gpu"
 # Two busy cores answer late: Dask's own limits (10 to 30 s) would take a slow node for a lost one.
@@ -88,12 +88,10 @@ class DaskCluster:
         return max(1, sum(cores for cores, _ in self._look()))
 
     @property
-    def cores_per_job(self) -> int:
-        return max((cores for cores, _ in self._look()), default=self._planned[0])
-
-    @property
-    def gpus_per_job(self) -> int:
-        return max((gpus for _, gpus in self._look()), default=self._planned[1])
+    def size(self) -> tuple[int, int]:
+        """Cores and GPUs that a job can have: those of the largest worker."""
+        cores, gpus = zip(*self._look() or [self._planned], strict=True)
+        return max(cores), max(gpus)
 
     @property
     def workers(self) -> int:
@@ -102,7 +100,7 @@ class DaskCluster:
     def start(self, job: Job) -> None:
         """Send a job; what it asks for is cut down to what the largest worker has."""
         self._starts += 1
-        cores, gpus = min(job.cores, self.cores_per_job), min(job.gpus, self.gpus_per_job)
+        cores, gpus = (min(asked, there) for asked, there in zip((job.cores, job.gpus), self.size, strict=True))
         key = f"{job.stage}-{job.key.digest[:16]}-{self._starts}-{self._run[:8]}"
         self._inbox.expect(key)
         future = self._client.submit(
@@ -198,8 +196,7 @@ def open_cluster(
         elif spec.startswith(ADDRESSES):
             client = stack.enter_context(_existing(spec, tls))
         else:
-            names = ", ".join(["local", *BATCH_SYSTEMS, "tcp://HOST:PORT", "tls://HOST:PORT"])
-            raise ValueError(f"cluster {spec!r}; allowed: {names}")
+            raise unknown_cluster(spec)
         if report is not None:
             stack.enter_context(_performance_report(client, report))
         cluster = DaskCluster(client, planned)
@@ -293,11 +290,7 @@ def _temporary_credentials(folder: Path) -> Any:
 def _existing(address: str, tls: TlsFiles) -> Iterator[Any]:
     security = None
     if address.startswith("tls://"):
-        given = [path for path in (tls.ca, tls.cert, tls.key) if path is not None]
-        if len(given) < 3:
-            raise ValueError(f"{address} needs credentials: --tls.ca, --tls.cert and --tls.key")
-        if missing := [path for path in given if not path.is_file()]:
-            raise FileNotFoundError(f"{missing[0]} does not exist")
+        tls.check(address)
         files = {"tls_ca_file": str(tls.ca), "tls_client_cert": str(tls.cert), "tls_client_key": str(tls.key)}
         security = cast("Any", Security)(require_encryption=True, **files)
     with _client(address, timeout="15s", security=security) as client:
@@ -365,7 +358,7 @@ def _run_on_worker(job_json: str, run: str) -> None:
         worker.log_event(_name(run), message)
 
     outcome = children.pool.run(from_json(Job, json.loads(job_json), "job"), send)
-    send(outcome_message(worker.get_current_task(), outcome))
+    send(outcome_message(str(worker.get_current_task()), outcome))
 
 
 def _stop_children(plugin: str, dask_worker: Any) -> None:

@@ -39,6 +39,7 @@ from pipelines.demo_tasks import MadeConfig
 from pipelines.flow import Flow, Handle, Input
 from pipelines.rendering import DatasetConfig
 from pipelines.results import ALL_ON, CHOSEN, RANDOM, RANDOM_WEIGHTS, Answers
+from pipelines.training import check_processes
 from pretrain.train import PretrainConfig
 from sim.params import TASK2SIM_SPACE, ActionSpace, SimParams, all_off, all_on
 from sim.shards import RenderConfig
@@ -126,13 +127,16 @@ class Experiment:
         *,
         device: str = "cpu",
         train_cores: int = 1,
+        train_processes: int = 1,
         space: ActionSpace = TASK2SIM_SPACE,
         vectors: Mapping[str, npt.NDArray[Any]] | None = None,
     ) -> None:
-        """`vectors` are the tasks' Task2Vec vectors by name; without, the controller only tells the tasks apart."""
+        """`train_processes` share one pre-training, with a GPU each or its part of the `train_cores`. `vectors` are the
+        tasks' Task2Vec vectors by name; without, the controller only tells the tasks apart."""
         self.vectors = vectors
         self.config, self.tasks, self.flow, self.space = config, tuple(tasks), flow, space
-        self._device, self._train_cores = device, train_cores
+        self._device, self._train_cores, self._train_processes = device, train_cores, train_processes
+        check_processes(config.pretrain, train_processes)
         if not tasks:
             raise ValueError("an experiment needs at least one task")
         names = [task.name for task in tasks]
@@ -161,7 +165,8 @@ class Experiment:
             config,
             {"data": self.dataset(setting)},
             cores=self._train_cores,
-            knobs={"device": self._device},
+            gpus=self._train_processes,
+            knobs={"device": self._device, "processes": self._train_processes},
         )
 
     def features(self, task: ExperimentTask, backbone: Input) -> Handle:

@@ -36,6 +36,10 @@ class Stopped(BaseException):
     """Raised in the main thread by SIGTERM: the stage stops where it is and its partial directory stays."""
 
 
+class ProcessDied(RuntimeError):
+    """A process that a stage had started died; the job counts as crashed, and is worth another attempt."""
+
+
 @dataclass
 class StopRequest:
     """SIGTERM as a stage sees it: one that takes `stop` polls it, saves and raises; any other gets Stopped."""
@@ -132,7 +136,7 @@ def run_job(job: Job, emit: Emit, session: Session, stop: StopRequest | None = N
     """Make the job's artifact in this process. Errors of the stage become a failed Outcome and a log entry."""
     stop = stop or StopRequest()
     started, cpu_before = time.monotonic(), _cpu_s(job.kind)
-    status: Literal["done", "failed", "stopped"] = "done"
+    status: Literal["done", "failed", "stopped", "crashed"] = "done"
     error = None
     try:
         function = resolve(job.function)
@@ -153,8 +157,10 @@ def run_job(job: Job, emit: Emit, session: Session, stop: StopRequest | None = N
     except Stopped:
         status, error = "stopped", "stopped by SIGTERM"
     except Exception as caught:
+        status, error = "crashed" if isinstance(caught, ProcessDied) else "failed", describe(caught)
         # a stage that was asked to stop says so by an exception of its own
-        status, error = ("stopped", "stopped by SIGTERM") if stop.requested else ("failed", describe(caught))
+        if stop.requested:
+            status, error = "stopped", "stopped by SIGTERM"
         append_log(job.log, traceback.format_exc())
     return Outcome(
         digest=job.key.digest,

@@ -69,9 +69,10 @@ def open_experiment(
             Store(store or out / "store"), workers, run=f"{title}-{out.name}", progress=display, logs=out / "logs"
         ) as flow,
     ):
-        at_once = config.controller.in_flight
-        cores = training_cores(place, workers.cores_per_job, at_once=at_once, device=device)
-        yield Experiment(config, tasks, flow, device=device, train_cores=cores, space=space, vectors=vectors)
+        processes, at_once = place.train_processes, config.controller.in_flight
+        cores = training_cores(place, workers.size, at_once=at_once, device=device)
+        training = {"train_cores": cores, "train_processes": processes}
+        yield Experiment(config, tasks, flow, device=device, space=space, vectors=vectors, **training)
 
 
 def train_live(

@@ -25,6 +25,11 @@ class BadPlace(ValueError):
     """Options that cannot be meant together, or a name that is not known: a usage error."""
 
 
+def unknown_cluster(name: str) -> BadPlace:
+    names = ", ".join(["local", *BATCH_SYSTEMS, "tcp://HOST:PORT", "tls://HOST:PORT"])
+    return BadPlace(f"cluster {name!r}; allowed: {names}")
+
+
 @dataclass(frozen=True)
 class TlsFiles:
     """Credentials for a `tls://` scheduler."""
@@ -35,6 +40,14 @@ class TlsFiles:
     """PEM file of this client's certificate."""
     key: Path | None = None
     """PEM file of this client's private key."""
+
+    def check(self, address: str) -> None:
+        """Raises ValueError unless all three are given, FileNotFoundError for one that does not exist."""
+        given = [path for path in (self.ca, self.cert, self.key) if path is not None]
+        if len(given) < 3:
+            raise ValueError(f"{address} needs credentials: --tls.ca, --tls.cert and --tls.key")
+        if missing := [path for path in given if not path.is_file()]:
+            raise FileNotFoundError(f"{missing[0]} does not exist")
 
 
 ONE_JOB, NO_TLS = BatchConfig(), TlsFiles()
@@ -50,6 +63,8 @@ class Place:
     """Cores of this machine to use, only for `--cluster local`; default: all that this process may run on."""
     workers: int = 1
     """Worker processes that share these cores, only for `--cluster local`; no job spans two."""
+    train_processes: int = 1
+    """Processes that share one pre-training on one worker, each with a GPU of its own or its part of the cores."""
     batch: BatchConfig = ONE_JOB
     """What is asked of the batch system, only for `--cluster slurm` and the like."""
     tls: TlsFiles = NO_TLS
@@ -59,8 +74,9 @@ class Place:
 
     def __post_init__(self) -> None:
         if self.cluster != "local" and self.cluster not in BATCH_SYSTEMS and not self.cluster.startswith(ADDRESSES):
-            names = ", ".join(["local", *BATCH_SYSTEMS, "tcp://HOST:PORT", "tls://HOST:PORT"])
-            raise BadPlace(f"cluster {self.cluster!r}; allowed: {names}")
+            raise unknown_cluster(self.cluster)
+        if self.train_processes < 1:
+            raise BadPlace(f"train_processes is {self.train_processes}; allowed: 1 and up")
         # an option that would be ignored is a misunderstanding: say so before hours are spent
         if self.cluster != "local" and (self.cores is not None or self.workers != 1):
             raise BadPlace(f"cores and workers are for the cluster local, not for {self.cluster}")
@@ -73,12 +89,26 @@ class Place:
 LOCAL = Place()
 
 
-def training_cores(place: Place, cores_per_job: int, *, at_once: int, device: str) -> int:
+def training_cores(place: Place, size: tuple[int, int], *, at_once: int, device: str) -> int:
     """Cores for one pre-training where `at_once` settings are asked for together.
 
     A worker of a cluster is left to one training, and so is a GPU. The cores of this machine are shared: two trainings
     of one thread are 1.7 times as fast as one after the other with two (docs/decisions.md).
+
+    Args:
+        size: cores and GPUs of the largest worker.
+
+    Raises:
+        BadPlace: that worker has fewer GPUs, or cores where there is no GPU, than a training is to have processes.
     """
+    cores, gpus = size
+    limit, what = (cores, "cores") if device == "cpu" else (gpus, "GPUs")
+    # one process is always allowed: where there is no GPU at all, the stage says so
+    if place.train_processes > max(1, limit):
+        raise BadPlace(
+            f"train_processes is {place.train_processes}, but the largest worker has {limit} {what}; "
+            f"allowed: 1 to {max(1, limit)}"
+        )
     if place.cluster != "local" or device != "cpu":
-        return cores_per_job
-    return max(1, cores_per_job // at_once)
+        return cores
+    return max(place.train_processes, cores // at_once)

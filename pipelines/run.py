@@ -94,9 +94,9 @@ def run_experiment(
             Store(store or out / "store"), workers, run=f"{name}-{out.name}", progress=display, logs=out / "logs"
         )
         with flow:
-            at_once = config.controller.in_flight
-            cores = training_cores(place, workers.cores_per_job, at_once=at_once, device=device)
-            experiment = Experiment(config, tasks, flow, device=device, train_cores=cores)
+            processes, at_once = place.train_processes, config.controller.in_flight
+            cores = training_cores(place, workers.size, at_once=at_once, device=device)
+            experiment = Experiment(config, tasks, flow, device=device, train_cores=cores, train_processes=processes)
             try:
                 found = experiment.search()
                 parts = _search_parts(experiment, found, out)

@@ -73,11 +73,10 @@ STAGES: dict[str, Stage] = {
     ),
     "made_task": Stage("pipelines.demo_tasks:made_task_stage", fixed("1"), "torch", unit="images"),
     "pretrain": Stage(
-        "pretrain.train:pretrain",
+        "pipelines.training:pretrain_stage",
         fixed("2"),
         "torch",
         silence_limit_s=3600,
-        knobs={"keep_checkpoints": 0, "tensorboard": False},
     ),
     "features": Stage("transfer.features:extract_features", fixed("1"), "torch", unit="images", silence_limit_s=3600),
     "reward": Stage("transfer.score:reward", fixed("3"), "torch", unit="probes"),

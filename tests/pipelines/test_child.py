@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from pipelines.artifact import Store
-from pipelines.child import ChildPool
+from pipelines.child import ChildPool, visible_gpus
 from pipelines.configs import canonical, to_json
 from pipelines.job import Job, Outcome, describe
 
@@ -106,6 +106,13 @@ def test_a_child_that_dies_is_a_crash_and_the_next_one_resumes(
     assert summary(work) == {"kept": True}
 
 
+def test_a_stage_that_lost_a_process_of_its_own_is_a_crash_too(
+    trivial: ModuleType, tmp_path: Path, pool: ChildPool
+) -> None:
+    outcome, _ = run(pool, job(trivial, tmp_path, "faulty", trivial.FaultConfig("lose a process"), kind="python"))
+    assert (outcome.status, outcome.error) == ("crashed", "one of two died")
+
+
 def test_a_silent_child_is_killed(trivial: ModuleType, tmp_path: Path, pool: ChildPool) -> None:
     work = job(trivial, tmp_path, "faulty", trivial.FaultConfig("hang"), silence_limit_s=1.0)
     outcome, _ = run(pool, work)
@@ -152,6 +159,14 @@ def test_a_child_ends_with_its_parent(trivial: ModuleType, tmp_path: Path) -> No
         parent.wait()
     gone, alive = psutil.wait_procs(children, timeout=10)
     assert (len(gone), alive) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("visible", "names"),
+    [("-1", []), ("", []), ("NoDevFiles", []), ("2", ["2"]), ("3, GPU-5a", ["3", "GPU-5a"]), ("1,-1,0", ["1"])],
+)
+def test_gpus_are_those_that_cuda_would_see(visible: str, names: list[str]) -> None:
+    assert visible_gpus({"CUDA_VISIBLE_DEVICES": visible}) == names
 
 
 def test_a_worn_child_is_replaced(

@@ -36,7 +36,7 @@ def flow_on(tmp_path: Path, cluster: DaskCluster, trivial: ModuleType) -> Flow:
 def test_small_jobs_run_side_by_side_and_a_large_one_has_all_cores(
     tmp_path: Path, cluster: DaskCluster, trivial: ModuleType
 ) -> None:
-    assert (cluster.cores, cluster.cores_per_job, cluster.workers) == (2, 2, 1)
+    assert (cluster.cores, cluster.size, cluster.workers) == (2, (2, 0), 1)
     with flow_on(tmp_path, cluster, trivial) as flow:
         small = [flow.submit("number", trivial.NumberConfig(value, 1.5)) for value in range(2)]
         first, second = (flow.result(handle).metadata for handle in small)
@@ -52,7 +52,7 @@ def test_small_jobs_run_side_by_side_and_a_large_one_has_all_cores(
 
 def test_several_worker_processes_share_the_work(tmp_path: Path, trivial: ModuleType) -> None:
     with open_cluster(cores=2, workers=2) as cluster, flow_on(tmp_path, cluster, trivial) as flow:
-        assert (cluster.cores, cluster.cores_per_job, cluster.workers) == (2, 1, 2)
+        assert (cluster.cores, cluster.size, cluster.workers) == (2, (1, 0), 2)
         handles = [flow.submit("inline", trivial.NumberConfig(value, 0.3)) for value in range(8)]
         flow.wait(handles)
         assert len({flow.result(handle).summary["pid"] for handle in handles}) == 2

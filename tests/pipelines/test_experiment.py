@@ -13,11 +13,13 @@ import pytest
 
 from controller.reinforce import ReinforceConfig
 from pipelines.artifact import Store
-from pipelines.experiment import Experiment, ExperimentConfig, ExperimentTask
+from pipelines.experiment import Experiment, ExperimentConfig, ExperimentTask, Setting
 from pipelines.flow import Flow, InProcess, StageFailed
 from pipelines.presets import DEMO, SMALL, tasks_under
 from pipelines.results import ALL_ON, CHOSEN, RANDOM, RANDOM_WEIGHTS
 from pipelines.stages import Stage, fixed
+from pretrain.train import PretrainConfig
+from sim.params import all_on
 
 TASKS = (ExperimentTask("a", "a"), ExperimentTask("b", "b"))
 CONFIG = dataclasses.replace(SMALL, controller=ReinforceConfig(budget=8), uniform_settings=2, final_seeds=2)
@@ -56,6 +58,17 @@ def test_equal_choices_render_and_train_once(flow: Flow) -> None:
     found = experiment.search()
     trained = [outcome for outcome in flow.outcomes if "pretrain" in str(flow.store.load(outcome.digest).stage)]
     assert len(trained) == len(found.settings)
+
+
+def test_a_training_has_the_processes_that_were_asked_for(flow: Flow) -> None:
+    config = dataclasses.replace(CONFIG, pretrain=PretrainConfig(batch_size=1024, micro_batch=256))
+    experiment = Experiment(config, TASKS, flow, train_processes=4)
+    setting = Setting("s0", "all on", all_on(experiment.space), "all_on")
+    backbone = experiment.backbone(setting, 0)
+    assert flow.result(backbone).summary == {"seed": 0, "processes": 4}
+    assert Experiment(config, TASKS, flow).backbone(setting, 0) == backbone, "the artifact is the same"
+    with pytest.raises(ValueError, match="training by 3 processes; allowed: 1, 2, 4, because"):
+        Experiment(config, TASKS, flow, train_processes=3)
 
 
 def test_a_second_search_on_the_same_store_computes_nothing_and_finds_the_same(

@@ -30,9 +30,9 @@ def dataset(config: DatasetConfig, *, shards: list[Path], out: Path) -> dict[str
     return {"shards": len(shards)}
 
 
-def pretrain(config: PretrainConfig, *, data: Path, out: Path, device: str) -> dict[str, Any]:
+def pretrain(config: PretrainConfig, *, data: Path, out: Path, device: str, processes: int) -> dict[str, Any]:
     (out / "backbone.safetensors").write_bytes((data / "params.json").read_bytes())
-    return {"seed": config.seed}
+    return {"seed": config.seed, "processes": processes}
 
 
 def features(config: FeatureConfig, *, backbone: Path | str, task: str, out: Path, device: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.job import ProcessDied
 from pipelines.stages import Stage, fixed
 
 Progress = Callable[[int, int, str], None]
@@ -66,6 +67,8 @@ def faulty(config: FaultConfig, *, out: Path, progress: Progress) -> dict[str, A
         raise ValueError("the value is 3; allowed: 4\nand more")
     if config.how == "bug":
         raise KeyError("absent")
+    if config.how == "lose a process":
+        raise ProcessDied("one of two died")
     if config.how == "hang":
         time.sleep(3600)
     if config.how == "die":

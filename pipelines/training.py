@@ -1,0 +1,217 @@
+"""The pre-training stage of an experiment: in this process, or in several that torchrun starts on this machine.
+
+In and out as `pretrain.train.pretrain`. The processes of one training (ranks) are children of this one. They speak to
+it through two pipes that torchrun hands on: on stdin comes the word to stop, and its end when this process is done or
+dead, which ends them at once; on stdout go progress and errors as JSON lines. What else they print goes to stderr, the
+job's log.
+
+`python -m pipelines.training WORK`, started by torchrun, is one rank.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal
+
+from pipelines.child import child_environment, visible_gpus
+from pipelines.configs import from_json, to_json
+from pipelines.job import ProcessDied, describe
+from pretrain.train import PretrainConfig, Progress, SavedAndStoppedError, TrainingDivergedError, pretrain
+
+_POLL_S = 0.5
+_END_GRACE_S = 20.0
+
+
+def check_processes(config: PretrainConfig, processes: int) -> None:
+    """Refuse a number of processes that would change the result by more than rounding.
+
+    Batch norm sees the images of one pass, so every process must have whole passes, as one process would make them.
+
+    Raises:
+        ValueError: names the numbers that are allowed.
+    """
+    size = min(config.micro_batch, config.batch_size)
+    passes = config.batch_size // size
+    allowed = [number for number in range(1, passes + 1) if config.batch_size % (number * size) == 0] or [1]
+    if processes not in allowed:
+        raise ValueError(
+            f"a training by {processes} processes; allowed: {', '.join(map(str, allowed))}, because a batch of "
+            f"{config.batch_size} images takes passes of {size}, which cannot be torn apart"
+        )
+
+
+def pretrain_stage(
+    config: PretrainConfig,
+    *,
+    data: Path,
+    out: Path,
+    device: Literal["cpu", "cuda"] = "cpu",
+    processes: int = 1,
+    threads: int = 1,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> dict[str, Any]:
+    """Stage `pretrain`: a backbone from a data set directory; no checkpoints stay after the end.
+
+    Args:
+        processes: that share every batch, each with a GPU of this job, or with its part of the threads (see
+            `check_processes`). A training may be resumed with another number of them.
+        threads: of all processes together.
+
+    Raises:
+        ValueError: a number of processes that does not fit batch or GPUs, or what `pretrain` refuses.
+        RuntimeError: what else a rank gave as the reason of its end.
+        SavedAndStoppedError: `stop` was true, and a checkpoint is saved.
+        ProcessDied: a rank died without a reason.
+    """
+    check_processes(config, processes)
+    knobs = {
+        "device": device,
+        "threads": max(1, threads // processes),
+        "keep_checkpoints": 0,
+        "tensorboard": False,
+    }
+    if processes > 1:
+        gpus = visible_gpus(os.environ)
+        if device == "cuda" and len(gpus) < processes:
+            raise ValueError(f"{processes} processes train with a GPU each, but this job has {len(gpus)}")
+        _train_in_ranks(config, data, out, processes, knobs, progress, stop)
+    # after ranks this finds a finished training and reads its summary
+    return pretrain(config, data, out=out, progress=progress, stop=stop, **knobs)  # type: ignore[arg-type]
+
+
+def _train_in_ranks(
+    config: PretrainConfig,
+    data: Path,
+    out: Path,
+    processes: int,
+    knobs: dict[str, Any],
+    progress: Progress | None,
+    stop: Callable[[], bool] | None,
+) -> None:
+    work = json.dumps({"config": to_json(config), "data": str(data), "out": str(out), "knobs": knobs})
+    ends: dict[str, str] = {}
+    with _torchrun(processes, knobs["threads"], work) as group:
+        asked = False
+        for message in _messages(group):
+            if stop is not None and stop() and not asked:
+                asked = True
+                # one of the ranks reads it; all stop after the same step
+                with suppress(BrokenPipeError):
+                    group.stdin.write(b"stop\n")  # type: ignore[union-attr]
+            if "progress" in message and progress is not None:
+                progress(*message["progress"])
+            for end in ("error", "stopped"):
+                if end in message:
+                    ends.setdefault(end, message[end])
+    if "error" in ends:
+        raise RuntimeError(ends["error"])
+    if "stopped" in ends:
+        raise SavedAndStoppedError(ends["stopped"])
+    if group.returncode != 0:
+        raise ProcessDied(f"one of the {processes} training processes died")
+
+
+@contextmanager
+def _torchrun(processes: int, threads: int, work: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The ranks and the process that watches over them: if one fails, it ends the others."""
+    # torchrun leaves a directory of log files, all empty here, wherever it is told to
+    with tempfile.TemporaryDirectory(prefix="simpath-ranks-") as empty:
+        launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", f"--log-dir={empty}"]
+        group = subprocess.Popen(  # nosec B603 # our own module, arguments as a list
+            [sys.executable, "-m", *launcher, "-m", "pipelines.training", work],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=child_environment(os.environ, threads, ()),
+            bufsize=0,
+        )
+        assert group.stdin is not None and group.stdout is not None
+        try:
+            yield group
+        finally:
+            group.stdin.close()
+            try:
+                group.wait(_END_GRACE_S)
+            except subprocess.TimeoutExpired:
+                group.kill()
+                group.wait()
+            group.stdout.close()
+
+
+def _messages(group: subprocess.Popen[bytes]) -> Iterator[dict[str, Any]]:
+    """Messages of the ranks until all have ended; an empty one now and then while there is none."""
+    assert group.stdout is not None
+    unfinished = b""
+    while True:
+        yield {}
+        if not select.select([group.stdout], [], [], _POLL_S)[0]:
+            continue
+        read = os.read(group.stdout.fileno(), 1 << 16)
+        if not read:
+            return
+        *lines, unfinished = (unfinished + read).split(b"\n")
+        yield from map(json.loads, lines)
+
+
+def train_as_rank(work: dict[str, Any], send: Callable[[dict[str, Any]], None], stop: Callable[[], bool]) -> int:
+    """Train as one of several; the exit status. The reason of an end is sent where it is the training's own.
+
+    Any other error may come from the death of another rank, which is not the training's fault.
+    """
+    config = from_json(PretrainConfig, work["config"], "pretrain")
+
+    def progress(done: int, total: int, note: str) -> None:
+        send({"progress": [done, total, note]})
+
+    try:
+        pretrain(
+            config,
+            Path(work["data"]),
+            out=Path(work["out"]),
+            progress=progress,
+            stop=stop,
+            **work["knobs"],
+        )
+    except SavedAndStoppedError as stopped:
+        send({"stopped": str(stopped)})
+    except (ValueError, OSError, TrainingDivergedError) as error:
+        traceback.print_exc()
+        send({"error": describe(error)})
+        return 1
+    return 0
+
+
+def main() -> int:
+    channel = os.dup(1)
+    os.dup2(2, 1)
+    asked = threading.Event()
+    threading.Thread(target=_watch_stdin, args=(asked,), daemon=True).start()
+
+    def send(message: dict[str, Any]) -> None:
+        # in one piece, so that lines of several ranks do not mix
+        os.write(channel, json.dumps(message).encode() + b"\n")
+
+    return train_as_rank(json.loads(sys.argv[1]), send, asked.is_set)
+
+
+def _watch_stdin(asked: threading.Event) -> None:
+    """The word to stop; the process that started the ranks is gone when stdin ends."""
+    for _ in sys.stdin:
+        asked.set()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    from pretrain.ranks import end_process
+
+    end_process(main())
