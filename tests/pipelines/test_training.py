@@ -1,10 +1,14 @@
-"""Pre-training by several processes of one job: the same backbone, and one reason for an end."""
+"""Pre-training by several processes of one job: the same backbone, one reason for an end, no process left behind."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -12,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from pipelines.configs import to_json
@@ -82,6 +87,42 @@ def test_two_processes_train_as_one(data: Path, tmp_path: Path) -> None:
     for name in kernels:
         assert_close(weights[0][name], weights[1][name], rtol=1e-2, atol=1e-3)
     assert list(two.glob("checkpoints/*")) == []
+
+
+PARENT = """
+import json, sys
+from pathlib import Path
+from pipelines.configs import from_json
+from pipelines.job import ProcessDied
+from pipelines.training import pretrain_stage
+from pretrain.train import PretrainConfig
+config = from_json(PretrainConfig, json.loads(sys.argv[1]))
+begun = lambda done, total, note: print("begun", flush=True)
+try:
+    pretrain_stage(config, data=Path(sys.argv[2]), out=Path(sys.argv[3]), processes=2, progress=begun)
+except ProcessDied as error:
+    print(error, flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("victim", ["rank", "parent"])
+def test_no_process_is_left_when_one_is_killed(data: Path, tmp_path: Path, victim: str) -> None:
+    config = json.dumps(to_json(dataclasses.replace(CONFIG, epochs=100_000)))
+    command = [sys.executable, "-c", PARENT, config, str(data), str(tmp_path / "out")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None and parent.stdout.readline() == "begun\n"
+        family = psutil.Process(parent.pid).children(recursive=True)
+        ranks = [process for process in family if "pipelines.training" in process.cmdline()[1:4]]
+        assert len(ranks) == 2
+        os.kill(ranks[1].pid if victim == "rank" else parent.pid, signal.SIGKILL)
+        last = parent.stdout.read().splitlines()[-1:]
+        status = parent.wait(120)
+    assert psutil.wait_procs(family, timeout=120)[1] == []
+    assert status == (0 if victim == "rank" else -signal.SIGKILL)
+    if victim == "rank":
+        assert last == ["one of the 2 training processes died"]
 
 
 def test_a_process_needs_a_gpu_to_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
