@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import time
 import uuid
 import warnings
@@ -60,8 +61,8 @@ class ClusterLost(RuntimeError):
 class DaskCluster:
     """Jobs on the workers of a Dask client (see `pipelines.flow.Cluster`)."""
 
-    def __init__(self, client: Any, planned: tuple[int, int] = (1, 0)) -> None:
-        """`planned`: cores and GPUs of a worker, as long as there is none yet."""
+    def __init__(self, client: Any, planned: tuple[int, int] = (1, 0), *, ours: bool = False) -> None:
+        """`planned`: cores and GPUs of a worker while there is none; `ours`: workers are children of this process."""
         self._client = client
         self._planned = planned
         self._run = uuid.uuid4().hex
@@ -71,7 +72,7 @@ class DaskCluster:
         self._refreshed_at = 0.0
         self._sizes: list[tuple[int, int]] = []  # (cores, gpus) of every worker
         client.subscribe_topic(_name(self._run), lambda event: self._inbox.receive(event[1]))
-        client.register_plugin(_Children(), name=_name(self._run))
+        client.register_plugin(_Children(ours), name=_name(self._run))
 
     @property
     def address(self) -> str:
@@ -199,7 +200,7 @@ def open_cluster(
             raise unknown_cluster(spec)
         if report is not None:
             stack.enter_context(_performance_report(client, report))
-        cluster = DaskCluster(client, planned)
+        cluster = DaskCluster(client, planned, ours=spec == "local")
         try:
             yield cluster
         finally:
@@ -323,7 +324,14 @@ class _Children(WorkerPlugin):
 
     pool: ChildPool
 
+    def __init__(self, local: bool) -> None:
+        self._local = local
+
     def setup(self, worker: Any) -> None:
+        if self._local:
+            # Ctrl-C reaches the client too, which stops all in order. A worker that it ended was started again by the
+            # client meanwhile, and outlived it by the seconds, or under load the minute, that a worker takes to start.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         self.pool = ChildPool(visible_gpus(os.environ))
 
     def teardown(self, worker: Any) -> None:

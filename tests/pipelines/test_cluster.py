@@ -64,6 +64,17 @@ def test_a_killed_worker_costs_one_attempt(tmp_path: Path, cluster: DaskCluster,
         assert flow.result(flow.submit("faulty", config)).summary == {"kept": True}
 
 
+def test_an_interrupt_is_left_to_the_client_to_answer(
+    tmp_path: Path, cluster: DaskCluster, trivial: ModuleType
+) -> None:
+    """Ctrl-C reaches workers too; one that ended by it would be started again while the client ends."""
+    with flow_on(tmp_path, cluster, trivial) as flow:
+        before = flow.result(flow.submit("inline", trivial.NumberConfig(1))).summary["pid"]
+        os.kill(before, signal.SIGINT)
+        after = flow.result(flow.submit("inline", trivial.NumberConfig(2, 0.5))).summary["pid"]
+    assert before == after != os.getpid()
+
+
 def test_progress_comes_back_from_the_children(tmp_path: Path, cluster: DaskCluster, trivial: ModuleType) -> None:
     seen: list[dict[str, object]] = []
     with flow_on(tmp_path, cluster, trivial) as flow:
