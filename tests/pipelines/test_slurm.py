@@ -106,7 +106,7 @@ def test_workers_are_jobs_and_their_connections_are_encrypted(tmp_path: Path, sl
 
 def test_a_lost_job_is_replaced(tmp_path: Path, slurm: None) -> None:
     client = start_client(tmp_path, 3.0)
-    wait_for(lambda: len(stage_children()) == 2, "two busy children")
+    wait_for(lambda: len(stage_children()) >= 2, "children at work")  # an idle one may be left
     (job,) = jobs("RUNNING")
     subprocess.run(["scancel", "--signal=KILL", "--full", job], check=True)
     check_result(client, tmp_path)
@@ -114,7 +114,7 @@ def test_a_lost_job_is_replaced(tmp_path: Path, slurm: None) -> None:
 
 def test_a_preempted_job_saves_and_comes_back(tmp_path: Path, slurm: None) -> None:
     client = start_client(tmp_path, 3.0)
-    wait_for(lambda: len(stage_children()) == 2, "two busy children")
+    wait_for(lambda: len(stage_children()) >= 2, "children at work")  # an idle one may be left
     urgent = ["sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap", "sleep 3"]
     subprocess.run(urgent, check=True, stdout=subprocess.DEVNULL)
     wait_for(lambda: stage_children() == [], "pre-emption")
@@ -123,7 +123,7 @@ def test_a_preempted_job_saves_and_comes_back(tmp_path: Path, slurm: None) -> No
 
 def test_a_killed_client_takes_its_jobs_along_and_a_second_run_completes(tmp_path: Path, slurm: None) -> None:
     client = start_client(tmp_path, 3.0)
-    wait_for(lambda: len(stage_children()) == 2, "two busy children")
+    wait_for(lambda: len(stage_children()) >= 2, "children at work")  # an idle one may be left
     client.kill()
     client.communicate()
     wait_for(lambda: jobs() == [], "end of the worker jobs", limit_s=180)
