@@ -329,8 +329,8 @@ class _Children(WorkerPlugin):
 
     def setup(self, worker: Any) -> None:
         if self._local:
-            # Ctrl-C reaches the client too, which stops all in order. A worker that it reached hung in its next job; and
-            # one that starts anew while the client ends would outlive it by the time that a worker takes to start.
+            # Ctrl-C reaches the client too, which stops all in order. A worker that it reached hung in its next job,
+            # and one that starts anew while the client ends would outlive it by the time that a worker takes to start.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         self.pool = ChildPool(visible_gpus(os.environ))
 
