@@ -19,6 +19,7 @@ import trimesh
 from PIL import Image
 from trimesh.resolvers import Resolver
 
+from sim import srgb
 from sim.assetfolder import SUFFIXES
 from sim.geometry import Solid
 from sim.meshfile import FileMesh
@@ -231,7 +232,7 @@ class _Look:
                 self.texture = None
         elif visual.kind in ("vertex", "face"):
             rgba = np.asarray(visual.vertex_colors if visual.kind == "vertex" else visual.face_colors) / 255.0
-            linear = np.concatenate([_to_linear(rgba[:, :3]), rgba[:, 3:]], axis=1)
+            linear = np.concatenate([srgb.decode(rgba[:, :3]), rgba[:, 3:]], axis=1)
             self.colors = linear[part.faces] if visual.kind == "vertex" else np.repeat(linear[:, None], 3, axis=1)
             self.pattern = "vertex"
         self.key = (
@@ -272,7 +273,7 @@ class _Look:
         else:  # OBJ: display-referred colours
             image = getattr(material, "image", None)
             color = np.asarray(material.diffuse, float) / 255.0
-            color = np.append(_to_linear(color[:3]), color[3] if len(color) > 3 else 1.0)
+            color = np.append(srgb.decode(color[:3]), color[3] if len(color) > 3 else 1.0)
             if image is not None:
                 color[:3] = 1.0  # exporters often write a black or grey Kd beside a map
             self.alpha = float(color[3])
@@ -292,7 +293,3 @@ def _png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def _to_linear(srgb: np.ndarray) -> np.ndarray:
-    return np.where(srgb <= 0.04045, srgb / 12.92, ((np.maximum(srgb, 0) + 0.055) / 1.055) ** 2.4)

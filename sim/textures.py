@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from sim import srgb
 from sim.conversion import convert
 from sim.exr import exr_size
 from sim.importing import MAX_FILE_BYTES, MAX_TEXTURE_PIXELS
@@ -184,7 +185,7 @@ def _read_exr(path: Path, is_color: bool) -> Array:
         raise TextureRefused(path, "it has pixels that are not finite numbers")
     pixels = np.clip(pixels, 0, 1)
     if is_color:
-        pixels = np.where(pixels <= 0.0031308, pixels * 12.92, 1.055 * pixels ** (1 / 2.4) - 0.055)
+        pixels = srgb.encode(pixels)
     return _reduced([Image.fromarray(plane) for plane in np.moveaxis(pixels.astype(np.float32), -1, 0)])
 
 
