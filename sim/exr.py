@@ -33,17 +33,13 @@ def read_exr(data: bytes) -> dict[str, npt.NDArray[np.float32]]:
     left, top, right, bottom = struct.unpack("<4i", attributes["dataWindow"])
     width, height = right - left + 1, bottom - top + 1
     channels = _channels(attributes["channels"])
-    offsets = np.frombuffer(data, "<u8", height, position).astype(np.int64)
-    lengths = [width * kind.itemsize for _, kind in channels]
-    rows = np.empty((height, sum(lengths)), np.uint8)  # of each line: number, length, then channel after channel
+    offsets = struct.unpack_from(f"<{height}Q", data, position)
+    line = np.dtype([(name, kind, (width,)) for name, kind in channels])
+    lines = np.empty(height, line)
     for offset in offsets:
-        number, _ = struct.unpack_from("<ii", data, offset)
-        rows[number - top] = np.frombuffer(data, np.uint8, rows.shape[1], offset + 8)
-    planes, begin = {}, 0
-    for (name, kind), length in zip(channels, lengths, strict=True):
-        planes[name] = np.ascontiguousarray(rows[:, begin : begin + length]).view(kind).astype(np.float32)
-        begin += length
-    return planes
+        number, _ = struct.unpack_from("<ii", data, offset)  # and the length of what follows
+        lines[number - top] = np.frombuffer(data, line, 1, offset + 8)[0]
+    return {name: lines[name].astype(np.float32) for name, _ in channels}
 
 
 def exr_size(head: bytes) -> tuple[int, int]:

@@ -28,7 +28,7 @@ class PlainFilm:
         folder: where Blender may write the picture, best in memory.
     """
 
-    program = ""
+    programs: tuple[str, ...] = ()
     """What makes the pixels beside Blender, for a data set's record of its renderer."""
 
     def __init__(self, folder: Path) -> None:
@@ -81,7 +81,7 @@ class DenoisedFilm:
         scene.render.image_settings.color_depth = "32"
         scene.render.image_settings.exr_codec = "NONE"
         oidn = _import_pyoidn()
-        self.program = f", pyoidn {importlib.metadata.version('pyoidn')}"
+        self.programs = (f"pyoidn {importlib.metadata.version('pyoidn')}",)
         self._device = oidn.Device()
         self._device.set_int("numThreads", threads)
         self._device.set_bool("setAffinity", False)  # several Blender processes may share the cores

@@ -78,7 +78,8 @@ def _serve(job: dict[str, Any], lines: queue.Queue[str], out: int) -> None:
         from sim.blender.labels import LabelRenderer
 
         labeller = LabelRenderer(builder, Path(job["folder"]), job["threads"])
-    _send(out, {"kind": "ready", "programs": f"bpy {bpy.app.version_string}{film.program}", "pid": os.getpid()})
+    programs = ", ".join([f"bpy {bpy.app.version_string}", *film.programs])
+    _send(out, {"kind": "ready", "programs": programs, "pid": os.getpid()})
     while True:
         request = json.loads(lines.get())
         spec = spec_from_json(request["spec"])
