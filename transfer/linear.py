@@ -142,8 +142,8 @@ class LogisticRegression:
 
     def _solve(self, l2: float, tolerance: float, max_iterations: int) -> Fit:
         ridge = l2 / len(self.labels)
-        moved, before = self._extrapolate(math.log(l2), ridge), self.curvature
-        self.curvature = class_curvature(self.at.residual)
+        before = self.curvature
+        moved = self._extrapolate(math.log(l2), ridge)
         self.memory.adapt(ridge, (self.curvature / before)[:, None], newest_fits=moved)
         iterations, converged = 0, False
         while True:
@@ -159,7 +159,6 @@ class LogisticRegression:
                 converged = True
                 break
             self._move(found)
-            self.curvature = class_curvature(self.at.residual)
             iterations += 1
         place = math.log(l2)
         self.path = [*(known for known in self.path if known[0] != place), (place, self.at.solution, self.at.scores)][
@@ -176,7 +175,7 @@ class LogisticRegression:
         """Go there, and remember how the data's gradient changed on the way."""
         slope = self._data_gradient(point)
         self.memory.add(point.solution - self.at.solution, slope - self.slope)
-        self.at, self.slope = point, slope
+        self.at, self.slope, self.curvature = point, slope, class_curvature(point.residual)
 
     def _extrapolate(self, position: float, ridge: float) -> bool:
         """Move to the polynomial through the last solutions (Lagrange, in log l2), if that lowers the objective."""
