@@ -22,6 +22,7 @@ import pytest
 from pipelines.configs import to_json
 from pipelines.training import check_processes, pretrain_stage, train_as_rank
 from pretrain.train import PretrainConfig
+from pretrain.watch import read_metrics
 from sim.dataset import render_dataset
 from sim.scene import SceneSpec
 
@@ -59,8 +60,7 @@ def data(trivial: ModuleType, tmp_path: Path) -> Path:
 
 
 def losses(out: Path) -> list[float]:
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [line["loss"] for line in lines if line["kind"] == "step"]
+    return [line["loss"] for line in read_metrics(out) if line["kind"] == "step"]
 
 
 @pytest.mark.slow
@@ -96,6 +96,7 @@ from pipelines.configs import from_json
 from pipelines.job import ProcessDied
 from pipelines.training import pretrain_stage
 from pretrain.train import PretrainConfig
+from pretrain.watch import read_metrics
 config = from_json(PretrainConfig, json.loads(sys.argv[1]))
 begun = lambda done, total, note: print("begun", flush=True)
 try:
