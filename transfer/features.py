@@ -90,6 +90,11 @@ def extract_features(
         ValueError: too many unreadable images, or none readable; `out` holds another configuration's
             features.
     """
+    if not isinstance(task, Task):
+        from transfer.tasks import load_task
+
+        # before PyTorch, which takes seconds to load: a misspelt task is named at once
+        task = load_task(task, root=root, seed=config.split_seed, split=config.split)
     import torch
     from safetensors.torch import save_file
 
@@ -106,10 +111,6 @@ def extract_features(
     else:
         model, info = load_backbone(backbone, device=device)
         source, normalisation = f"{info.arch} sha256:{info.digest}", (info.mean, info.std)
-    if not isinstance(task, Task):
-        from transfer.tasks import load_task
-
-        task = load_task(task, root=root, seed=config.split_seed, split=config.split)
     identity = {
         "config": asdict(config),
         "task": task.name,
