@@ -5,6 +5,7 @@ Prints `started` when the cluster is up, and the sum when it is done.
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -24,4 +25,6 @@ def main(store: Path, seconds: float) -> None:
 
 
 if __name__ == "__main__":
+    # as in a terminal: a test run that a script started in the background would pass on that SIGINT is ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     main(Path(sys.argv[1]), float(sys.argv[2]))
