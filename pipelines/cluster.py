@@ -51,6 +51,7 @@ _SETTINGS = {
 # Fifty ticks and a hundred looks at the stack a second are a tenth of a core, for jobs that take seconds and more.
 _UNPROFILED = {"distributed.worker.profile.enabled": False}
 _WORKERS_REFRESH_S = 2.0
+_SCHEDULER_S = 15
 _FIRST_WORKER_S = 30
 
 
@@ -294,7 +295,7 @@ def _existing(address: str, tls: TlsFiles) -> Iterator[Any]:
         tls.check(address)
         files = {"tls_ca_file": str(tls.ca), "tls_client_cert": str(tls.cert), "tls_client_key": str(tls.key)}
         security = cast("Any", Security)(require_encryption=True, **files)
-    with _client(address, timeout="15s", security=security) as client:
+    with _client(address, timeout=f"{_SCHEDULER_S}s", security=security) as client:
         try:
             client.wait_for_workers(1, timeout=_FIRST_WORKER_S)
         except TimeoutError:

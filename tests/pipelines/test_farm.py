@@ -177,7 +177,7 @@ def test_a_second_client_on_the_same_set_is_refused(tmp_path: Path, flat: Module
 def test_after_the_client_was_killed_a_second_call_completes(
     tmp_path: Path, flat: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan(monkeypatch, seconds=0.2, trace=str(tmp_path / "trace"))
+    plan(monkeypatch, seconds=0.1, trace=str(tmp_path / "trace"))
     command = [sys.executable, str(CLIENT), str(tmp_path / "set"), "30"]
     client = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 250

@@ -151,7 +151,8 @@ def test_a_run_on_an_existing_scheduler_survives_its_loss_by_running_again(
 
 
 @pytest.mark.slow
-def test_an_address_without_scheduler_or_credentials_is_one_clear_error() -> None:
+def test_an_address_without_scheduler_or_credentials_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.cluster._SCHEDULER_S", 1)
     with pytest.raises(OSError, match=r"127\.0\.0\.1:9"), open_cluster("tcp://127.0.0.1:9"):
         pass
     with pytest.raises(ValueError, match="needs credentials"), open_cluster("tls://127.0.0.1:9"):

@@ -115,7 +115,7 @@ def test_sigterm_saves_and_ends_with_75_and_the_next_run_goes_on(make_set: MakeS
 
 @pytest.mark.slow
 def test_after_kill_9_the_run_ends_with_the_same_bytes(make_set: MakeSet, tmp_path: Path) -> None:
-    data, config = make_set(), dataclasses.replace(CONFIG, epochs=40)
+    data, config = make_set(), dataclasses.replace(CONFIG, epochs=12)
     train(data, tmp_path / "whole", config)
     process = subprocess.Popen(
         command(data, tmp_path / "out", config, "checkpoint_every_s=0", "workers=1"),

@@ -133,7 +133,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch() -> None:
 def test_a_compiled_step_is_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Graph capture and its autograd, without the C++ compiler at the end; stochastic depth and mixing are on."""
     monkeypatch.setattr("torch.compile", functools.partial(torch.compile, backend="aot_eager"))
-    config = dataclasses.replace(PLAIN, drop_path=0.2, mixup=0.8, cutmix=1.0)
+    config = dataclasses.replace(PLAIN, arch="test_resnet", drop_path=0.2, mixup=0.8, cutmix=1.0)
     compiled = Trainer(config, 2, 80, "cpu", Ranks(), compile=True)
     plain = Trainer(config, 2, 80, "cpu", Ranks())
     for step in range(3):

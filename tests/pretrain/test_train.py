@@ -125,7 +125,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(
 @pytest.mark.slow
 def test_a_resumed_resnet18_in_bf16_equals_the_uninterrupted_one(make_set: MakeSet, tmp_path: Path) -> None:
     config = dataclasses.replace(FULL, arch="resnet18", size=48, epochs=1, precision="bf16", warmup_epochs=0)
-    data = make_set(size=64)
+    data = make_set(num=16, size=64)
     run(config, data, tmp_path / "whole", threads=2)
     with pytest.raises(SavedAndStoppedError):
         run(config, data, tmp_path / "parts", stop=after(1), threads=2)

@@ -60,7 +60,7 @@ def test_every_class_makes_sound_models() -> None:
 @pytest.mark.slow
 def test_more_models_of_every_class_are_sound() -> None:
     for name in recipes():
-        for index in (2, 5, 8, 11):
+        for index in (5, 11):
             check_model(f"{name}/{index}", build_mesh(7, name, index))
 
 
