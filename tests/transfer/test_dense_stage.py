@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import multiprocessing
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from transfer.dense.config import AdaShareConfig, MultitaskConfig, NetworkConfig
@@ -123,6 +125,28 @@ def test_a_finished_experiment_is_read_and_another_one_refused(
     assert again == summary
     with pytest.raises(ValueError, match="another config; choose another directory"):
         train_multitask(replace(CONFIG, iterations=3), data, out=out)
+
+
+def test_several_jobs_leave_what_one_does(
+    finished: tuple[Path, dict[str, Any], list[int]], data: Path, tmp_path: Path
+) -> None:
+    out, summary, _ = finished
+    threads, done = torch.get_num_threads(), []
+    again = train_multitask(
+        CONFIG, data, out=tmp_path, jobs=2, threads=threads, progress=lambda step, total, note: done.append(step)
+    )
+    assert again["table"] == summary["table"]
+    assert done and done == sorted(done)
+    for path in out.glob("runs/**/weights.safetensors"):
+        assert (tmp_path / path.relative_to(out)).read_bytes() == path.read_bytes(), path
+
+
+def test_what_a_job_raises_ends_the_others_and_is_raised(data: Path, tmp_path: Path) -> None:
+    diverging = replace(CONFIG, head_learning_rate=1e30, trunk_learning_rate=1e30)
+    with pytest.raises(FloatingPointError):
+        train_multitask(diverging, data, out=tmp_path, jobs=2, threads=1)
+    assert multiprocessing.active_children() == []
+    assert not (tmp_path / "summary.json").exists()
 
 
 def test_an_interrupted_experiment_ends_with_the_same_numbers(

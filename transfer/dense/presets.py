@@ -63,12 +63,12 @@ def rooms_small() -> MultitaskConfig:
     (0.95) and learn five times as fast.
 
     The whole experiment, where R is `simpath render --layout room --passes class,normals,depth,keypoints,edges
-    --size 96 --samples 16 --catalog.num-classes 12`; no model is in two parts:
+    --size 96 --samples 4 --catalog.num-classes 12`; no model is in two parts:
 
         R --out rooms/train --num-images 1200 --models train
         R --out rooms/val --num-images 200 --models train --catalog.seed 8 --seed 1
         R --out rooms/test --num-images 400 --models heldout --seed 2
-        simpath multitask --preset rooms_small --data rooms --out multitask
+        simpath multitask --preset rooms_small --data rooms --out multitask --jobs 2
     """
     return MultitaskConfig(
         layout="rooms",
@@ -87,11 +87,11 @@ def rooms_small() -> MultitaskConfig:
             init="all_chosen",
             samples=2,
         ),
-        crop=96,
+        crop=64,
         scale=(0.8, 1.25),
         batch_size=16,
-        iterations=400,
-        learning_rate_step=140,
+        iterations=320,
+        learning_rate_step=110,
         seeds=(0, 1, 2),
     )
 

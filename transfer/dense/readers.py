@@ -51,7 +51,7 @@ def read_dense(config: MultitaskConfig, data: Path) -> DenseData:
     if config.layout == "rooms":
         from transfer.dense.rooms import read_rooms
 
-        found = read_rooms(data)
+        found = read_rooms(data, config.tasks)
     elif config.layout == "nyuv2":
         found = read_nyuv2(data, validation=config.validation)
     elif config.layout == "cityscapes":

@@ -62,15 +62,19 @@ class RoomSource:
 
     Attributes:
         members: of every sample by field; the image's own field is `image`.
+        tasks: whose labels are decoded, where there are any.
     """
 
     members: tuple[dict[str, Member], ...]
     image: str
+    tasks: tuple[str, ...]
 
     def read(self, row: int) -> Scene:
         fields = self.members[row]
         picture = _pixels(fields[self.image]).astype(np.float32)
-        labels = {task: decode_label(task, _pixels(fields[file])) for task, file in FILES.items() if file in fields}
+        labels = {
+            task: decode_label(task, _pixels(fields[FILES[task]])) for task in self.tasks if FILES[task] in fields
+        }
         return Scene(torch.from_numpy(picture).permute(2, 0, 1) / 255, labels)
 
 
@@ -87,8 +91,11 @@ def decode_label(task: str, pixels: np.ndarray) -> Tensor:
     return values[None] / 255 * 2 - 1
 
 
-def read_rooms(root: Path) -> DenseData:
+def read_rooms(root: Path, tasks: tuple[str, ...] = tuple(FILES)) -> DenseData:
     """The three parts of a folder, every shard checked against its index.
+
+    Args:
+        tasks: whose labels are decoded when a scene is read; by default all that there are.
 
     Raises:
         FileNotFoundError: a part or a shard is missing.
@@ -101,7 +108,7 @@ def read_rooms(root: Path) -> DenseData:
     for part, index in indices.items():
         if index["classes"] != indices["train"]["classes"]:
             raise ValueError(f"{root}: {part} has other classes than train")
-        source, names, models[part] = _scan(root / part, index)
+        source, names, models[part] = _scan(root / part, index, tasks)
         labelled &= set(FILES) if not names else {t for t, f in FILES.items() if f in source.members[0]}
         sets[part] = scene_set(source, names)
     for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
@@ -125,7 +132,7 @@ def read_rooms(root: Path) -> DenseData:
     )
 
 
-def _scan(folder: Path, index: dict[str, Any]) -> tuple[RoomSource, list[str], set[str]]:
+def _scan(folder: Path, index: dict[str, Any], tasks: tuple[str, ...]) -> tuple[RoomSource, list[str], set[str]]:
     """Samples of a data set in index order, their keys, and the models that they show."""
     samples: dict[str, dict[str, Member]] = {}
     models: set[str] = set()
@@ -148,7 +155,7 @@ def _scan(folder: Path, index: dict[str, Any]) -> tuple[RoomSource, list[str], s
         shown = [record, *(record["room"]["others"] if record.get("room") else [])]
         models |= {f"{thing['model']} ({origin})" for thing in shown}
     names = sorted(samples)
-    return RoomSource(tuple(samples[name] for name in names), index["config"]["format"]), names, models
+    return RoomSource(tuple(samples[name] for name in names), index["config"]["format"], tasks), names, models
 
 
 def _pixels(member: Member) -> np.ndarray:

@@ -77,8 +77,9 @@ class Rows:
     def folder(self, row: str, seed: int) -> Path:
         return self.out / row / f"seed-{seed}"
 
-    def train(self, architecture: str, balancer: str, row: str, seed: int) -> dict[str, Any]:
+    def train(self, architecture: str, balancer: str, seed: int) -> dict[str, Any]:
         """One row and seed: found on disk, or trained."""
+        row = row_name(architecture, balancer)
         folder = self.folder(row, seed)
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "result.json").exists():
@@ -105,7 +106,8 @@ class Rows:
 
     def _steps(self, architecture: str, balancer: str, seed: int) -> WeightSteps:
         config = self.config
-        network = build_network(architecture, self.tasks, config.network, config.sharing, seed=seed).to(self.device)
+        network = build_network(architecture, self.tasks, config.network, config.sharing, seed=seed)
+        network = network.to(self.device).to(memory_format=torch.channels_last)
         rule = build_balancer(balancer, self.tasks, config.balance, architecture=architecture).to(self.device)
         return WeightSteps(network, rule, self.tasks, config)
 
@@ -244,6 +246,11 @@ class Rows:
             "ratio": plan.trunk_parameters() / self.reference_parameters,
             "blocks_per_task": [sum(row) for row in policy],
         }
+
+
+def row_name(architecture: str, balancer: str) -> str:
+    """`hard`, or `hard+dwa` with another balancer than fixed weights."""
+    return architecture if balancer == "fixed" else f"{architecture}+{balancer}"
 
 
 def write_record(path: Path, value: dict[str, Any]) -> None:

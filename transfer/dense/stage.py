@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -35,6 +36,7 @@ def train_multitask(
     *,
     out: Path,
     device: str = "cpu",
+    jobs: int = 1,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -43,19 +45,24 @@ def train_multitask(
     Args:
         data: folder in the layout of `config.layout` (`rooms.py`, `readers.py`).
         out: receives the files; finished runs are found there.
-        threads: torch's threads (default: leave as they are).
+        jobs: processes that train rows and seeds side by side.
+        threads: torch's threads of each (default: leave as they are, or an equal part of the cores).
 
     Raises:
         ValueError: data in another layout, labels that are missing, or `out` holds another experiment.
         FileNotFoundError: no data.
         FloatingPointError: a network diverged.
+        RuntimeError: one of several training processes was killed.
     """
     import torch
 
+    from transfer.dense.jobs import train_side_by_side
     from transfer.dense.losses import dense_tasks
     from transfer.dense.readers import read_dense
-    from transfer.dense.rows import Rows, plain, write_record
+    from transfer.dense.rows import Rows, plain, row_name, write_record
 
+    if jobs < 1:
+        raise ValueError(f"{jobs} jobs; allowed: 1 or more")
     if threads is not None:
         torch.set_num_threads(threads)
     began = time.monotonic()
@@ -68,9 +75,18 @@ def train_multitask(
     clock = _Clock(progress)
     rows = Rows(config, scenes, tasks, out=out / "runs", device=device, tick_of=clock.tick_of)
     clock.total = rows.total_steps()
-    results = {
-        row_name(*pair): [rows.train(*pair, row_name(*pair), seed) for seed in config.seeds] for pair in config.runs
-    }
+    if jobs > 1:
+        share = threads or max(1, len(os.sched_getaffinity(0)) // jobs)
+        train_side_by_side(
+            config,
+            data,
+            out=out / "runs",
+            device=device,
+            jobs=jobs,
+            threads=share,
+            report=lambda run, note: clock.tick_of(run)(note),
+        )
+    results = {row_name(*pair): [rows.train(*pair, seed) for seed in config.seeds] for pair in config.runs}
     summary = {
         **identity,
         "data_set": scenes.name,
@@ -140,11 +156,6 @@ class _Clock:
                 self.progress(self.done, max(self.total, self.done), f"{run}: {note}")
 
         return tick
-
-
-def row_name(architecture: str, balancer: str) -> str:
-    """`hard`, or `hard+dwa` with another balancer than fixed weights."""
-    return architecture if balancer == "fixed" else f"{architecture}+{balancer}"
 
 
 def _finished(out: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
