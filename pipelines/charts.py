@@ -30,7 +30,10 @@ class Dot:
     strong: bool = False
 
 
-def dot_chart(title: str, unit: str, groups: Sequence[tuple[str, Sequence[Dot]]], *, width: float, alt: str) -> Markup:
+def dot_chart(
+    title: str, unit: str, groups: Sequence[tuple[str, Sequence[Dot]]], *, width: float, alt: str,
+    quantity: str = "score",
+) -> Markup:  # fmt: skip
     """Dots with intervals, one group of rows per task; below 500 px the task's name stands above its rows."""
     narrow = width < 500
     longest = min(24, max(len(name) for name, _ in groups))
@@ -44,7 +47,7 @@ def dot_chart(title: str, unit: str, groups: Sequence[tuple[str, Sequence[Dot]]]
     for value in axis.ticks:
         parts.append(tag("line", x1=axis.at(value), x2=axis.at(value), y1=top - 6, y2=bottom, class_="grid"))
         parts.append(put_text(axis.at(value), bottom + 15, tick_text(value, axis), "tick", "middle"))
-    parts.append(put_text((axis.start + axis.end) / 2, height - 6, f"score ({unit})", "label", "middle"))
+    parts.append(put_text((axis.start + axis.end) / 2, height - 6, f"{quantity} ({unit})", "label", "middle"))
     y = top
     for index, (name, dots) in enumerate(groups):
         if index:

@@ -27,7 +27,8 @@ def multitask(
 ) -> int:
     """Train dense multi-task networks (AdaShare and its baselines) and write the table against single-task networks.
 
-    OUT gets table.csv, table.md, pictures of predictions, the policy grid and summary.json; finished runs are kept.
+    OUT gets report.html, table.csv, table.md, pictures of predictions, the policy grid and summary.json; finished runs
+    are kept.
 
     Args:
         data: folder in the preset's layout: rendered rooms, NYUv2, CityScapes or Tiny-Taskonomy.
@@ -40,6 +41,7 @@ def multitask(
         jobs: networks trained side by side; on two cores `--jobs 2` is 1.3 times as fast as one at a time.
         threads: CPU threads of each job; default: all cores, shared among the jobs.
     """
+    from pipelines.multitask import write_multitask_report
     from transfer.dense.stage import train_multitask
 
     require_device(device)
@@ -48,5 +50,5 @@ def multitask(
     with progress_bar("multitask", "steps") as progress:
         train_multitask(config, data, out=out, device=device, jobs=jobs, threads=threads, progress=progress)
     print((out / "table.md").read_text(encoding="utf-8"))
-    print(f"results  {out}")
+    print(f"page  {write_multitask_report(out)}")
     return 0

@@ -90,15 +90,19 @@ def _run(
 
 
 def report(out: tyro.conf.Positional[Path]) -> int:
-    """Write OUT/report.html anew from OUT/summary.json, or the page of SpotTune, BlockDrop and the lesion study.
+    """Write OUT/report.html anew: of a run, of `simpath multitask`, or of SpotTune, BlockDrop and the lesion study.
 
     Args:
-        out: directory of a run, or of results of `simpath evaluate` with these methods.
+        out: directory of a run or of `simpath multitask`, or of results of `simpath evaluate` with these methods.
     """
+    from pipelines.multitask import holds_multitask, write_multitask_report
     from pipelines.pathways import find_runs, write_pathways_report
     from pipelines.report import write_report
 
-    print(write_pathways_report(out) if find_runs(out) else write_report(out))
+    if holds_multitask(out):
+        print(write_multitask_report(out))
+    else:
+        print(write_pathways_report(out) if find_runs(out) else write_report(out))
     return 0
 
 

@@ -1,0 +1,117 @@
+"""The multi-task page, from made results: nothing is trained here."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.dom.minidom
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from pipelines.commands.runs import report
+from pipelines.multitask import label_of, write_multitask_report
+
+TASKS = ("segmentation", "depth")
+COLUMNS = ["model", "params (trunks)", "params (M)", "GFLOP", "segmentation mIoU", "depth Abs"]
+COLUMNS += ["Delta_T (%)", "95 % low", "95 % high"]
+
+
+def make_result(folder: Path, *, rows: tuple[str, ...] = ("single_task", "hard", "adashare"), **extra: Any) -> None:
+    entries = []
+    for number, name in enumerate(rows):
+        change = {"total": 3.0 - number, "ci95": [1.0 - number, 5.0 - number]}
+        entry: dict[str, Any] = {
+            "name": name,
+            "improvement": {**change, "by_task": {"segmentation": 4.0, "depth": -2.0}},
+            "parameters": {"ratio": 1.0, "trunk": 100, "total": 200},
+            "flops": {"trunk": 1e8, "total": 2e8 + number * 1e7},
+            "runs": [{"seed": seed} for seed in (0, 1)],
+        }
+        if name.startswith("adashare"):
+            entry["over_hard"] = {"total": 1.25, "ci95": [-0.5, 3.0], "by_task": {}}
+            for run in entry["runs"]:
+                rounds = [{"opened": 2, "score": None, "probabilities": [[0.9, 0.5], [0.8, 0.4]]} for _ in range(3)]
+                run |= {"probabilities": [[0.9, 0.5], [0.8, 0.4]], "policy": [[1, 0], [1, 1]], "rounds": rounds}
+                run |= {"sample_deltas": [1.0, -0.5], "pruned": {"ratio": 0.75}}
+        entries.append(entry)
+        picture = folder / "runs" / name / "seed-0" / "predictions.png"
+        picture.parent.mkdir(parents=True)
+        Image.new("RGB", (664, 400), (90, 120, 60)).save(picture)
+    lines = [
+        [name, "1.000", "0.2", "0.2", f"{40 + number}.0", f"0.{5 + number}", "-", "-", "-"]
+        for number, name in enumerate(rows)
+    ]
+    summary = {
+        "data_set": "rooms",
+        "tasks": list(TASKS),
+        "n_train": 10,
+        "n_validation": 4,
+        "n_test": 6,
+        "seeds": [0, 1],
+        "rows": entries,
+        "table": {"columns": COLUMNS, "lines": lines},
+        "seconds": 120.0,
+        **extra,
+    }
+    (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    (folder / "identity.json").write_text("{}", encoding="utf-8")
+    (folder / "table.csv").write_text("", encoding="utf-8")
+
+
+def sections(page: str) -> dict[str, str]:
+    """The text of the page by the id of its h2."""
+    parts = re.split(r'<h2 id="(\w+)">', page)[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def test_the_page_shows_numbers_policy_and_predictions(tmp_path: Path) -> None:
+    make_result(tmp_path)
+    assert report(tmp_path) == 0  # `simpath report` knows what kind of directory it is
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    found = sections(text)
+    assert list(found) == ["improvement", "scores", "policy", "predictions", "made"]
+    assert found["improvement"].count("<svg") == 3 and "+1.2<small>\u22120.5 to 3.0</small>" in found["improvement"]
+    assert found["policy"].count("<svg") == 3 and "75 % of one trunk" in found["policy"]
+    assert "run 1.0 for segmentation, 2.0 for depth" in found["policy"]
+    assert found["predictions"].count("data:image/") == 3 and "http://" not in re.sub(r'xmlns="[^"]*"', "", text)
+    for drawing in re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL):
+        assert xml.dom.minidom.parseString(drawing).documentElement.getAttribute("aria-label")
+
+
+def test_the_best_value_of_each_metric_is_marked_by_its_own_direction(tmp_path: Path) -> None:
+    make_result(tmp_path)
+    scores = sections(write_multitask_report(tmp_path).read_text(encoding="utf-8"))["scores"]
+    assert re.findall(r"<b>(.*?)</b>", scores) == ["0.5", "42.0"]
+    assert "segmentation mIoU ↑" in scores and "depth Abs ↓" in scores and "GFLOP </th>" in scores
+
+
+def test_one_seed_has_no_intervals_and_without_adashare_there_is_no_policy(tmp_path: Path) -> None:
+    make_result(tmp_path, rows=("single_task", "hard+dwa"), seeds=[0])
+    summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
+    summary["rows"][1]["improvement"]["ci95"] = [None, None]
+    (tmp_path / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    text = write_multitask_report(tmp_path).read_text(encoding="utf-8")
+    assert "no interval" in text and "AdaShare was not run here" in text and "hard sharing, dwa" in text
+
+
+def test_names_are_escaped(tmp_path: Path) -> None:
+    make_result(tmp_path, data_set="<script>alert(1)</script>")
+    text = write_multitask_report(tmp_path).read_text(encoding="utf-8")
+    assert "<script" not in text and "&lt;script&gt;" in text
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no finished run of simpath multitask"):
+        write_multitask_report(tmp_path)
+    make_result(tmp_path)
+    (tmp_path / "runs" / "hard" / "seed-0" / "predictions.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"predictions\.png is missing"):
+        write_multitask_report(tmp_path)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_rows_are_called_by_the_names_of_the_papers() -> None:
+    assert label_of("nddr") == "NDDR-CNN" and label_of("mtan+pcgrad") == "MTAN, pcgrad"
