@@ -72,7 +72,7 @@ def write_multitask_report(folder: Path) -> Path:
 def render_multitask(summary: dict[str, Any], folder: Path) -> str:
     rows = summary["rows"]
     columns, lines = summary["table"]["columns"], summary["table"]["lines"]
-    filters = {
+    filters: dict[str, Any] = {
         "number": wording.number,
         "interval": lambda ci95: wording.interval(_known(ci95)),
         "signed": wording.signed,
