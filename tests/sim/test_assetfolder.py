@@ -24,6 +24,7 @@ from sim.meshfile import read_mesh
 from sim.skies import radiance_bytes
 
 trimesh = pytest.importorskip("trimesh", reason="needs simpath[render]")
+pytestmark = pytest.mark.usefixtures("one_importer")
 REAL = Path(__file__).parents[2].parent / "shared" / "data"
 
 

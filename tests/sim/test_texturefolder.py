@@ -27,6 +27,7 @@ from sim.shards import RenderConfig
 from sim.texturefolder import kind_of, parse_name, scan_textures
 from sim.textures import heights_of_normals, read_textures
 
+pytestmark = pytest.mark.usefixtures("one_importer")
 needs_blender = pytest.mark.skipif(find_spec("bpy") is None, reason="needs the bpy wheel")
 
 
