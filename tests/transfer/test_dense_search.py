@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -110,6 +111,17 @@ def test_rounds_open_block_after_block_and_cool_down() -> None:
         assert record.temperature == pytest.approx(5 * 0.965**number)
     assert pytest.approx(1.006, abs=1e-3) == 5 * 0.965**45
     assert [record.score for record in result.rounds] == [None] * 7 + [0.0]
+
+
+@pytest.mark.parametrize("init", ["all_chosen", "random"])
+def test_a_closed_block_stays_as_it_started(init: Literal["all_chosen", "random"]) -> None:
+    search = _search(replace(CONFIG, adashare=replace(CONFIG.adashare, init=init, policy_weight_decay=5e-4)))
+    start = select_probability(search.network.logits.detach()).tolist()
+    for record in search.run().rounds:
+        closed = 8 - record.opened
+        for task in range(2):
+            assert record.probabilities[task][:closed] == start[task][:closed]
+            assert all(p != q for p, q in zip(record.probabilities[task][closed:], start[task][closed:], strict=True))
 
 
 def test_the_best_round_with_all_blocks_open_is_kept() -> None:

@@ -11,6 +11,8 @@ Source: `adashare.md` 2.3 and 2.4. Deviations from the released code:
 2. The step schedule starts anew with policy learning and acts on the SGD that takes over from Adam; in the code it
    keeps stepping the discarded optimiser.
 3. Tasks share the computation up to the first open block (see `adashare.py`).
+4. The policy's weight decay acts on open blocks alone. Adam turns any gradient into steps of the learning rate: logits
+   that do not start equal would be decayed to an even chance while their block is closed and nothing else pulls.
 """
 
 from __future__ import annotations
@@ -114,9 +116,7 @@ class PolicySearch:
         initial_logits(self.network.logits, self.config.init, generator=seeded_generator(seed, INIT))
         self.adam = self._weight_optimizer(torch.optim.Adam, betas=(0.5, 0.999))
         self.sgd = self._weight_optimizer(torch.optim.SGD, momentum=0.9)
-        self.policy_adam = torch.optim.Adam(
-            [self.network.logits], lr=self.config.policy_learning_rate, weight_decay=self.config.policy_weight_decay
-        )
+        self.policy_adam = torch.optim.Adam([self.network.logits], lr=self.config.policy_learning_rate)
         self.position = 0
         """Steps done in all phases."""
         self.rounds: list[dict[str, Any]] = []
@@ -216,6 +216,9 @@ class PolicySearch:
                     generator=generator,
                     context=autocast(self.steps.config.precision, batch.images.device.type),
                 )
+        assert network.logits.grad is not None
+        with torch.no_grad():
+            network.logits.grad[:, -opened:] += self.config.policy_weight_decay * network.logits[:, -opened:]
         self.policy_adam.step()
         for parameter in weights:
             parameter.requires_grad_(True)
