@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pretrain.train import TrainingDivergedError
 from transfer.dense.config import AdaShareConfig, MultitaskConfig, NetworkConfig
 from transfer.dense.stage import train_multitask
 
@@ -68,6 +69,17 @@ def test_the_summary_has_every_row_with_its_numbers(finished: tuple[Path, dict[s
     assert done and done == sorted(done)
     record = json.loads((out / "summary.json").read_text())
     assert record == summary and record["n_validation"] == 2
+
+
+def test_size_and_cost_of_a_row_are_means_over_seeds(finished: tuple[Path, dict[str, Any], list[int]]) -> None:
+    out, summary, _ = finished
+    shared = summary["rows"][2]
+    first, second = (run["flops"]["total"] for run in shared["runs"])
+    assert first != second  # the seeds' policies run other blocks
+    assert shared["flops"]["total"] == (first + second) / 2
+    assert shared["parameters"] == shared["runs"][0]["parameters"] == shared["runs"][1]["parameters"]
+    names, *lines = list(csv.reader((out / "table.csv").read_text().splitlines()))
+    assert float(lines[2][names.index("GFLOP")]) == pytest.approx((first + second) / 2e9, abs=0.0006)
 
 
 def test_the_table_has_the_published_columns(finished: tuple[Path, dict[str, Any], list[int]]) -> None:
@@ -143,7 +155,7 @@ def test_several_jobs_leave_what_one_does(
 
 def test_what_a_job_raises_ends_the_others_and_is_raised(data: Path, tmp_path: Path) -> None:
     diverging = replace(CONFIG, head_learning_rate=1e30, trunk_learning_rate=1e30)
-    with pytest.raises(FloatingPointError):
+    with pytest.raises(TrainingDivergedError, match="weights are not finite; use a smaller learning rate"):
         train_multitask(diverging, data, out=tmp_path, jobs=2, threads=1)
     assert multiprocessing.active_children() == []
     assert not (tmp_path / "summary.json").exists()

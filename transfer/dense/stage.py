@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -51,7 +52,7 @@ def train_multitask(
     Raises:
         ValueError: data in another layout, labels that are missing, or `out` holds another experiment.
         FileNotFoundError: no data.
-        FloatingPointError: a network diverged.
+        TrainingDivergedError: the weights of a network are not finite.
         RuntimeError: one of several training processes was killed.
     """
     import torch
@@ -117,18 +118,19 @@ def _table(
     from transfer.dense.rows import write_text
     from transfer.dense.table import Comparison, as_csv, as_markdown, header, table_rows
 
-    statistics = {
+    tables = {
         row: [load_file(rows.folder(row, seed) / "statistics.safetensors") for seed in config.seeds] for row in results
     }
-    comparison = Comparison(statistics, tasks, seed=0)
+    comparison = Comparison(tables, tasks, seed=0)
     entries = []
     for row, runs in results.items():
         entry: dict[str, Any] = {
             "name": row,
             "metrics": comparison.metrics(row),
             "improvement": asdict(comparison.improvement(row)),
-            "parameters": runs[0]["parameters"],
-            "flops": runs[0]["flops"],
+            # AdaShare's seeds run other blocks, so that cost differs
+            "parameters": _means([run["parameters"] for run in runs]),
+            "flops": _means([run["flops"] for run in runs]),
             "runs": runs,
         }
         if "hard" in results and row not in ("hard", "single_task"):
@@ -138,6 +140,11 @@ def _table(
     write_text(out / "table.csv", as_csv(names, lines))
     write_text(out / "table.md", as_markdown(names, lines))
     return {"rows": entries, "table": {"columns": names, "lines": lines}}
+
+
+def _means(records: list[dict[str, float]]) -> dict[str, float]:
+    """Mean over seeds of every entry."""
+    return {name: statistics.fmean(record[name] for record in records) for name in records[0]}
 
 
 class _Clock:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from pretrain.checkpoint import load_checkpoint, write_atomic
+from pretrain.train import TrainingDivergedError
 from transfer.dense.balance import LossBalancer, Losses
 from transfer.dense.config import MultitaskConfig
 from transfer.dense.data import Batch, Sampler, SceneSet, in_order, seeded_generator
@@ -134,7 +135,7 @@ def fit(
         checkpoint: file to continue from and to save to every `checkpoint_every_s` seconds; the caller removes it.
 
     Raises:
-        FloatingPointError: the weights are not finite at the end.
+        TrainingDivergedError: the weights are not finite at the end.
     """
     network, config = steps.network, steps.config
     optimizer = torch.optim.Adam(
@@ -167,9 +168,9 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def refuse_infinite(network: nn.Module) -> None:
-    """Raises FloatingPointError if training diverged."""
+    """Raises TrainingDivergedError unless all weights are finite."""
     if not all(bool(torch.isfinite(parameter).all()) for parameter in network.parameters()):
-        raise FloatingPointError("training diverged: weights are not finite; use a smaller learning rate")
+        raise TrainingDivergedError("training diverged: weights are not finite; use a smaller learning rate")
 
 
 @dataclass(frozen=True)
