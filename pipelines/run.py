@@ -10,16 +10,18 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import psutil
 
 from pipelines.artifact import Artifact, Store, write_text
@@ -35,6 +37,9 @@ from pipelines.report import write_report
 from pipelines.results import CHOSEN, as_csv, busy_seconds, comparisons, format_table, preference, transfer_scores
 from pipelines.summary import Setting as SettingRow
 from pipelines.summary import Stage, Summary, Task, Trial
+
+if TYPE_CHECKING:
+    from transfer.data import ImageSet
 
 SHEET_ROWS, SHEET_COLUMNS = 4, 6
 TASK_SHEET_IMAGES = 12
@@ -169,30 +174,44 @@ def _task_row(experiment: Experiment, task: ExperimentTask, found: Found, out: P
     ).summary
     sheet = out / "pictures" / f"task-{experiment.tasks.index(task)}.png"
     images, labels = _some_images(task, experiment.task_folder(task), experiment.config.features.split_seed)
-    task_sheet(images, labels, sheet)
+    if images:
+        task_sheet(images, labels, sheet)
     return Task(
         name=task.name,
         description=task.description,
         num_classes=len(features["classes"]),
         n_train=features["n_train"],
         n_test=features["n_test"],
-        sheet=str(sheet.relative_to(out)),
+        sheet=str(sheet.relative_to(out)) if images else None,
     )
 
 
 def _some_images(task: ExperimentTask, folder: Path | None, seed: int) -> tuple[list[Any], list[str]]:
-    """Training images of a task spread over its classes, with their class names."""
+    """Training images of a task spread over its classes, with their class names; broken files are passed over."""
     from transfer.tasks import load_task
 
     loaded = load_task(folder if folder is not None else str(task.source), seed=seed)
-    labels = loaded.train.labels
     # images of each class in turn, as many classes as fit
     shown = range(min(len(loaded.classes), TASK_SHEET_IMAGES))
-    each = [np.flatnonzero(labels == label)[: max(1, TASK_SHEET_IMAGES // len(shown))] for label in shown]
-    picked = np.concatenate(each).tolist()
-    return [np.asarray(loaded.train.read(i).convert("RGB")) for i in picked], [
-        loaded.classes[labels[i]] for i in picked
-    ]
+    images, labels = [], []
+    for label in shown:
+        readable = _readable(loaded.train, np.flatnonzero(loaded.train.labels == label))
+        for image in itertools.islice(readable, max(1, TASK_SHEET_IMAGES // len(shown))):
+            images.append(image)
+            labels.append(loaded.classes[label])
+    return images, labels
+
+
+def _readable(images: ImageSet, positions: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint8]]:
+    """The pictures at these positions that can be decoded."""
+    from transfer.images import UnreadableImage
+
+    for position in positions:
+        try:
+            picture = np.asarray(images.read(int(position)).convert("RGB"))
+        except (UnreadableImage, OSError):
+            continue
+        yield picture
 
 
 def _setting_row(experiment: Experiment, setting: Setting, out: Path) -> SettingRow:
