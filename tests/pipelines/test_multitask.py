@@ -1,7 +1,9 @@
-"""The multi-task page, from made results: nothing is trained here."""
+"""The command `simpath multitask` at toy size, and its page from made results."""
 
 from __future__ import annotations
 
+import csv
+import importlib.util
 import json
 import re
 import xml.dom.minidom
@@ -11,12 +13,42 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from pipelines.commands.multitask import multitask
 from pipelines.commands.runs import report
 from pipelines.multitask import label_of, write_multitask_report
+from transfer.dense.config import AdaShareConfig, MultitaskConfig, NetworkConfig
+from transfer.dense.presets import PRESETS
 
 TASKS = ("segmentation", "depth")
 COLUMNS = ["model", "params (trunks)", "params (M)", "GFLOP", "segmentation mIoU", "depth Abs"]
 COLUMNS += ["Delta_T (%)", "95 % low", "95 % high"]
+
+
+TINY = MultitaskConfig(
+    layout="nyuv2",
+    architectures=("hard", "adashare"),
+    network=NetworkConfig(arch="resnet18", width=4, head_width=4, head_rates=(1,), dropout=0.1, init_std=None),
+    adashare=AdaShareConfig(
+        warmup_iterations=1, policy_phases=8, weight_iterations=1, policy_iterations=1, curriculum_speed=1, samples=1
+    ),
+    crop=16,
+    batch_size=2,
+    iterations=2,
+    validation=0.25,
+)
+
+
+@pytest.fixture
+def nyuv2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A made data set in NYUv2's layout; the preset nyuv2_3 is `TINY`."""
+    path = Path(__file__).parents[1] / "transfer" / "dense_scenes.py"
+    spec = importlib.util.spec_from_file_location("dense_scenes", path)
+    assert spec is not None and spec.loader is not None
+    scenes = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(scenes)
+    scenes.write_nyuv2(tmp_path / "nyuv2")
+    monkeypatch.setitem(PRESETS, "nyuv2_3", TINY)
+    return tmp_path / "nyuv2"
 
 
 def make_result(folder: Path, *, rows: tuple[str, ...] = ("single_task", "hard", "adashare"), **extra: Any) -> None:
@@ -65,6 +97,21 @@ def sections(page: str) -> dict[str, str]:
     """The text of the page by the id of its h2."""
     parts = re.split(r'<h2 id="(\w+)">', page)[1:]
     return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def test_the_command_trains_and_leaves_table_and_page(
+    nyuv2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert multitask(nyuv2, out, preset="nyuv2_3") == 0
+    names, *lines = csv.reader((out / "table.csv").read_text(encoding="utf-8").splitlines())
+    assert [line[0] for line in lines] == ["single_task", "hard", "adashare"] and "depth Abs" in names
+    found = sections((out / "report.html").read_text(encoding="utf-8"))
+    assert list(found) == ["improvement", "scores", "policy", "predictions", "made"]
+    assert found["policy"].count("<svg") == 3 and "Probability of running each block" in found["policy"]
+    assert found["predictions"].count("data:image/") == 3
+    printed = capsys.readouterr().out
+    assert "| hard | 1.000 |" in printed and f"page  {out / 'report.html'}" in printed
 
 
 def test_the_page_shows_numbers_policy_and_predictions(tmp_path: Path) -> None:
