@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.summary import Comparison, Preference, Score
-from transfer.intervals import accuracy, average_difference, difference
+from transfer.intervals import Pair, accuracy, average_difference, difference
 
 RANDOM_WEIGHTS, RANDOM, ALL_ON, CHOSEN = "random weights", "random", "all_on", "chosen"
 METHODS = (RANDOM_WEIGHTS, RANDOM, ALL_ON, CHOSEN)
@@ -63,13 +63,19 @@ def comparisons(table: Table, tasks: Sequence[str], *, seed: int) -> tuple[Compa
     """chosen minus each other method, per task and averaged over the tasks."""
     rows = []
     for other in (method for method in METHODS if method != CHOSEN):
-        pairs = [(table[task, CHOSEN].correct, table[task, other].correct) for task in tasks]
-        for task, (a, b) in zip(tasks, pairs, strict=True):
-            estimate = difference(a, b, seed=seed)
+        pairs = [_pair(table[task, CHOSEN], table[task, other], other) for task in tasks]
+        for task, pair in zip(tasks, pairs, strict=True):
+            estimate = difference(pair, seed=seed)
             rows.append(Comparison(task, CHOSEN, other, estimate.mean, estimate.ci95))
         estimate = average_difference(pairs, seed=seed)
         rows.append(Comparison(AVERAGE, CHOSEN, other, estimate.mean, estimate.ci95))
     return tuple(rows)
+
+
+def _pair(chosen: Answers, answers: Answers, method: str) -> Pair:
+    (setting,) = chosen.settings
+    same_for_all = method in (RANDOM_WEIGHTS, RANDOM)
+    return Pair(chosen.correct, answers.correct, setting, method if same_for_all else answers.settings[0])
 
 
 def preference(
@@ -95,8 +101,8 @@ def preference(
         p, q = chosen[task_a], chosen[task_b]
         if p == q:
             continue
-        on_a = difference(correct[p, task_a], correct[q, task_a], seed=seed)
-        on_b = difference(correct[q, task_b], correct[p, task_b], seed=seed)
+        on_a = difference(Pair(correct[p, task_a], correct[q, task_a], p, q), seed=seed)
+        on_b = difference(Pair(correct[q, task_b], correct[p, task_b], q, p), seed=seed)
         findings.append((min(on_a.ci95[0], on_b.ci95[0]), task_a, task_b, p, q, on_a, on_b))
     if not findings:
         return Preference(False, "The same parameters were chosen for every task, so there is no pair to compare.")

@@ -1,8 +1,9 @@
 """95 % intervals of accuracies that vary with the test images and with the pre-training seed.
 
 In: correctness per seed and test image. Out: means and percentile intervals in percent. Two-stage bootstrap: seeds are
-drawn with replacement, then test images, the same images for both sides of a comparison. A single seed leaves the
-variation over images alone, and with two or three seeds the interval is too narrow for theirs rather than too wide.
+drawn with replacement, then test images, the same images for both sides of a comparison. Backbones that stand on both
+sides, or behind several tasks, are drawn alike everywhere. A single seed leaves the variation over images alone, and
+with two or three seeds the interval is too narrow for theirs rather than too wide.
 """
 
 from __future__ import annotations
@@ -33,33 +34,70 @@ def accuracy(correct: Correct, *, seed: int) -> Estimate:
     """Accuracy of `correct` (S, N): S seeds (or settings) on the same N test images."""
     rng = np.random.default_rng([seed, 0])
     (patterns,), weights = _image_weights([correct], rng)
-    return _estimate(float(np.mean(correct)), _resampled(patterns, weights, rng))
+    return _estimate(float(np.mean(correct)), _resampled(patterns, weights, _SeedDraws(rng), ""))
 
 
-def difference(a: Correct, b: Correct, *, seed: int) -> Estimate:
-    """Accuracy of `a` (S, N) minus that of `b` (S', N) on the same N test images.
+@dataclass(frozen=True)
+class Pair:
+    """Correctness `a` (S, N) and `b` (S', N) on the same N test images, and which backbones made them.
+
+    Rows with the same name of backbones come from the same ones in the same order, on either side and on any task.
+    """
+
+    a: Correct
+    b: Correct
+    backbones_a: str = "a"
+    backbones_b: str = "b"
+
+
+def difference(pair: Pair, *, seed: int) -> Estimate:
+    """Accuracy of `a` minus that of `b`.
 
     Raises:
-        ValueError: the numbers of test images differ.
+        ValueError: the numbers of test images differ, or those of rows under one name of backbones.
     """
-    return _estimate(float(np.mean(a) - np.mean(b)), _difference_draws(a, b, np.random.default_rng([seed, 1])))
+    rng = np.random.default_rng([seed, 1])
+    return _estimate(_difference(pair), _difference_draws(pair, rng, _SeedDraws(rng)))
 
 
-def average_difference(pairs: Sequence[tuple[Correct, Correct]], *, seed: int) -> Estimate:
-    """`difference` averaged over tasks of equal weight; tasks are fixed, their images and seeds are resampled."""
+def average_difference(pairs: Sequence[Pair], *, seed: int) -> Estimate:
+    """`difference` averaged over tasks of equal weight; tasks are fixed, their images and the seeds are resampled."""
     if not pairs:
         raise ValueError("an average over no task")
     rng = np.random.default_rng([seed, 2])
-    draws = np.mean([_difference_draws(a, b, rng) for a, b in pairs], axis=0)
-    return _estimate(float(np.mean([np.mean(a) - np.mean(b) for a, b in pairs])), draws)
+    seeds = _SeedDraws(rng)
+    draws = np.mean([_difference_draws(pair, rng, seeds) for pair in pairs], axis=0)
+    return _estimate(float(np.mean([_difference(pair) for pair in pairs])), draws)
 
 
-def _difference_draws(a: Correct, b: Correct, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+class _SeedDraws:
+    """How often each seed is drawn, for each name of backbones once."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+        self._drawn: dict[str, npt.NDArray[np.float64]] = {}
+
+    def weights(self, backbones: str, count: int) -> npt.NDArray[np.float64]:
+        """Shares of `count` seeds. (draws, count)."""
+        if backbones not in self._drawn:
+            self._drawn[backbones] = self._rng.multinomial(count, np.full(count, 1 / count), size=DRAWS) / count
+        drawn = self._drawn[backbones]
+        if drawn.shape[1] != count:
+            raise ValueError(f"backbones {backbones}: {drawn.shape[1]} and {count} rows; one name means the same ones")
+        return drawn
+
+
+def _difference(pair: Pair) -> float:
+    return float(np.mean(pair.a) - np.mean(pair.b))
+
+
+def _difference_draws(pair: Pair, rng: np.random.Generator, seeds: _SeedDraws) -> npt.NDArray[np.float64]:
+    a, b = pair.a, pair.b
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"paired comparison of {a.shape[1]} and {b.shape[1]} test images: they must be the same ones")
     (pattern_a, pattern_b), weights = _image_weights([a, b], rng)
-    result: npt.NDArray[np.float64] = _resampled(pattern_a, weights, rng) - _resampled(pattern_b, weights, rng)
-    return result
+    drawn_a = _resampled(pattern_a, weights, seeds, pair.backbones_a)
+    return drawn_a - _resampled(pattern_b, weights, seeds, pair.backbones_b)
 
 
 def _image_weights(
@@ -78,13 +116,11 @@ def _image_weights(
 
 
 def _resampled(
-    correct: Correct, image_weights: npt.NDArray[np.float64], rng: np.random.Generator
+    correct: Correct, image_weights: npt.NDArray[np.float64], seeds: _SeedDraws, backbones: str
 ) -> npt.NDArray[np.float64]:
     """(draws,) accuracies of resampled seeds on the images that `image_weights` (draws, U) has drawn."""
-    seeds = len(correct)
     per_seed = image_weights @ correct.T.astype(np.float64)  # (draws, S)
-    seed_weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=DRAWS) / seeds
-    drawn: npt.NDArray[np.float64] = (per_seed * seed_weights).sum(axis=1)
+    drawn: npt.NDArray[np.float64] = (per_seed * seeds.weights(backbones, len(correct))).sum(axis=1)
     return drawn
 
 

@@ -32,12 +32,12 @@ def answers(rate: float, n: int = 200, rows: int = 1, settings: tuple[str, ...] 
 TABLE = {
     ("a", RANDOM_WEIGHTS): answers(0.5, settings=()),
     ("a", RANDOM): answers(0.6),
-    ("a", ALL_ON): answers(0.7, rows=3),
+    ("a", ALL_ON): answers(0.7, rows=3, settings=("on",)),
     ("a", CHOSEN): answers(0.8, rows=3),
     ("b", RANDOM_WEIGHTS): answers(0.5, n=50, settings=()),
     ("b", RANDOM): answers(0.5, n=50),
-    ("b", ALL_ON): answers(0.4, n=50),
-    ("b", CHOSEN): answers(0.5, n=50),
+    ("b", ALL_ON): answers(0.4, n=50, rows=3, settings=("on",)),
+    ("b", CHOSEN): answers(0.5, n=50, settings=("s1",)),
 }
 
 
@@ -58,6 +58,15 @@ def test_chosen_is_compared_with_every_other_method_per_task_and_on_average() ->
     assert found["b", RANDOM_WEIGHTS].ci95 == (0, 0)
     assert found["average", RANDOM_WEIGHTS].difference == pytest.approx(15)
     assert found["average", ALL_ON].difference == pytest.approx(10)
+
+
+def test_where_varying_everything_was_chosen_the_two_do_not_differ() -> None:
+    correct = np.stack([np.arange(60) < count for count in (20, 30, 50)]).astype(np.uint8)
+    on = Answers(correct, ("on",), 3)
+    table = {("a", method): on for method in (ALL_ON, CHOSEN)}
+    table |= {("a", RANDOM_WEIGHTS): Answers(correct, (), 3), ("a", RANDOM): answers(0.6, n=60)}
+    found = {(row.task, row.b): row.ci95 for row in comparisons(table, ["a"], seed=0)}
+    assert found["a", ALL_ON] == found["average", ALL_ON] == (0, 0) != found["a", RANDOM_WEIGHTS]
 
 
 def test_two_tasks_that_prefer_different_parameters_are_found() -> None:
