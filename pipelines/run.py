@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import importlib.metadata
 import itertools
 import json
-import os
-import platform
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -22,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import psutil
 
 from pipelines.artifact import Artifact, Store, write_text
 from pipelines.cluster import open_place
@@ -30,6 +26,7 @@ from pipelines.configs import to_json
 from pipelines.doctor import require_device
 from pipelines.experiment import Experiment, ExperimentConfig, ExperimentTask, Found, Setting
 from pipelines.flow import Flow, StageFailed
+from pipelines.machine import describe_machine, package_versions
 from pipelines.pictures import task_sheet
 from pipelines.place import Place, training_cores
 from pipelines.progress import Board, Display
@@ -43,18 +40,6 @@ if TYPE_CHECKING:
 
 SHEET_ROWS, SHEET_COLUMNS = 4, 6
 TASK_SHEET_IMAGES = 12
-VERSIONS = (
-    "simpath",
-    "bpy",
-    "blenderproc",
-    "torch",
-    "torchvision",
-    "numpy",
-    "scikit-learn",
-    "webdataset",
-    "timm",
-    "dask",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,8 +104,8 @@ def run_experiment(
         started=datetime.datetime.fromtimestamp(min(spans)[0], datetime.UTC).isoformat(timespec="seconds"),
         seconds=round(busy_seconds(spans), 1),
         missing=tuple(missing),
-        versions=_versions(),
-        machine=_machine(),
+        versions=package_versions(),
+        machine=describe_machine(),
         config=to_json(config),
         protocol=_protocol(config),
         stages=stages,
@@ -278,42 +263,6 @@ def _span(artifact: Artifact) -> tuple[float, float]:
 def _stage_rows(board: Board) -> tuple[Stage, ...]:
     """Of every stage, how many artifacts the run needed and how many of them it had to make."""
     return tuple(Stage(name, row.total, row.done, row.reused, round(row.wall_s, 1)) for name, row in board.rows.items())
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in VERSIONS:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
-
-
-def _machine() -> dict[str, Any]:
-    model = next(
-        (line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.processor()
-    )
-    return {
-        "cpu": model,
-        "cores": len(os.sched_getaffinity(0)),
-        "gpu": _gpu_name(),
-        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
-        "platform": platform.platform(),
-    }
-
-
-def _gpu_name() -> str | None:
-    """As the driver tells it; this process loads no PyTorch for it."""
-    names = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
-    lines = [line for path in names for line in path.read_text(encoding="utf-8").splitlines()]
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("Model:")]
-    return ", ".join(models) or None
-
-
-def _cpuinfo() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
 
 def _protocol(config: ExperimentConfig) -> tuple[str, ...]:
