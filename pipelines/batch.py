@@ -127,7 +127,8 @@ def worker_options(system: str, config: BatchConfig, resources: str, logs: Path)
             # the stagger keeps all workers from saving and starting again at the same moment
             *("--lifetime", f"{config.lifetime_s - stagger_s}s"),
             *("--lifetime-stagger", f"{stagger_s}s"),
-            "--no-dashboard",
+            # without the dashboard too a worker serves HTTP in clear, by itself on all interfaces
+            *("--no-dashboard", "--dashboard-address", "127.0.0.1:0"),
         ],
         **config.accounting(system),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -16,8 +17,9 @@ import psutil
 import pytest
 
 from pipelines.artifact import Store
+from pipelines.batch import BatchConfig, worker_options
 from pipelines.care import verify
-from pipelines.cluster import DaskCluster, open_cluster
+from pipelines.cluster import DaskCluster, open_cluster, worker_resources
 from pipelines.flow import Flow
 
 FLOW = Path(__file__).parent / "trivial" / "trivial_flow.py"
@@ -82,6 +84,30 @@ def test_progress_comes_back_from_the_children(tmp_path: Path, cluster: DaskClus
         flow.result(flow.submit("number", trivial.NumberConfig(1, 2.0)))
     assert len(seen) >= 2
     assert {message["total"] for message in seen} == {20}
+
+
+@pytest.mark.filterwarnings("ignore")  # dask-jobqueue warns of its own defaults
+def test_the_worker_of_a_batch_job_listens_for_http_on_loopback_only(tmp_path: Path, cluster: DaskCluster) -> None:
+    """What its nodes say to each other is TLS; its HTTP server is in clear, and Dask opens it on all interfaces."""
+    config = BatchConfig(cores=1, memory="1GB", interface="lo")
+    options = worker_options("slurm", config, worker_resources(1, 0), tmp_path)
+    job = importlib.import_module("dask_jobqueue.slurm").SLURMJob(cluster.address, name="w", **options)
+    (tmp_path / "job.sh").write_text(job.job_script())
+    with (tmp_path / "log").open("w") as log:
+        worker = subprocess.Popen(["bash", tmp_path / "job.sh"], stderr=log, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 60
+        while cluster.workers < 2:
+            assert worker.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()
+            time.sleep(0.2)
+        family = [psutil.Process(worker.pid), *psutil.Process(worker.pid).children(recursive=True)]
+        sockets = [socket for process in family for socket in process.net_connections("inet")]
+        hosts = [socket.laddr.ip for socket in sockets if socket.status == psutil.CONN_LISTEN]
+    finally:
+        os.killpg(worker.pid, signal.SIGKILL)
+        worker.wait()
+    assert len(hosts) >= 3  # nanny, worker, HTTP
+    assert set(hosts) == {"127.0.0.1"}
 
 
 def test_unknown_clusters_and_dead_addresses_are_named(trivial: ModuleType) -> None:
