@@ -20,6 +20,8 @@ _RACY_NS = 2_000_000_000
 def digest_folder(path: str | Path, cache: str | Path | None = None) -> str:
     """sha256 over the names and contents of all files under `path` (or of one file).
 
+    Pipes, sockets, devices and links to nothing are left out: no reader opens them, and their reading may never end.
+
     `cache`: a directory for the index; a file whose size and mtime_ns are those of the index is not read
     again. Raises FileNotFoundError if there is nothing at `path` and ValueError for a folder without files.
     """
@@ -51,7 +53,7 @@ def digest_folder(path: str | Path, cache: str | Path | None = None) -> str:
 
 
 def _files(root: Path) -> Iterator[tuple[str, Path]]:
-    """(name relative to root, path), sorted; links to folders are followed, a loop of links is an error."""
+    """(name relative to root, path) of regular files, sorted; links are followed, a loop of them is an error."""
     if root.is_file():
         yield ".", root
         return
@@ -63,7 +65,8 @@ def _files(root: Path) -> Iterator[tuple[str, Path]]:
             raise ValueError(f"{folder} is reached twice through a link")
         seen.add((status.st_dev, status.st_ino))
         subfolders.sort()
-        found += [(str((Path(folder) / name).relative_to(root)), Path(folder) / name) for name in names]
+        files = [path for path in (Path(folder) / name for name in names) if path.is_file()]
+        found += [(str(path.relative_to(root)), path) for path in files]
     yield from sorted(found)
 
 

@@ -72,6 +72,22 @@ def test_one_file_has_a_digest_too(tmp_path: Path) -> None:
     assert digest_folder(tmp_path / "a") == digest_folder(tmp_path / "b")
 
 
+def test_what_is_no_regular_file_is_left_out_as_the_readers_do(tmp_path: Path) -> None:
+    """Reading a FIFO without a writer never returns, nor does an endless device."""
+    folder = make_folder(tmp_path / "one")
+    before = digest_folder(folder)
+    os.mkfifo(folder / "train/cat/pipe.png")
+    (folder / "train/cat/endless.png").symlink_to("/dev/zero")
+    (folder / "train/cat/gone.png").symlink_to(tmp_path / "absent")
+    assert digest_folder(folder) == before
+    (tmp_path / "more.png").write_text("d")
+    (folder / "train/cat/more.png").symlink_to(tmp_path / "more.png")
+    assert digest_folder(folder) != before
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="pipe holds no file"):
+        digest_folder(tmp_path / "pipe")
+
+
 def test_nothing_and_empty_folders_and_loops_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="absent does not exist"):
         digest_folder(tmp_path / "absent")
