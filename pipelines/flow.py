@@ -290,6 +290,9 @@ class Flow:
         if outcome.status == "failed":
             self._plan.fail(outcome.digest, why)
             again = False
+        elif outcome.status == "stopped":
+            self._plan.stopped(outcome.digest)
+            again = True
         else:
             again = self._plan.died(outcome.digest, why)
         self.progress.failed(stage, outcome, self._reason(node.job, why), again=again)

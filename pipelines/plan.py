@@ -95,6 +95,12 @@ class Plan:
         self._make_ready(digest)
         return True
 
+    def stopped(self, digest: str) -> None:
+        """The job saved and ended when it was told to (a walltime, a pre-emption): no attempt, it goes on later."""
+        self.nodes[digest].attempts -= 1
+        self.running.discard(digest)
+        self._make_ready(digest)
+
     def fail(self, digest: str, why: str) -> None:
         """The stage said no; starting it again would not help."""
         self.running.discard(digest)

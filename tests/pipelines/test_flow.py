@@ -12,6 +12,7 @@ import pytest
 from pipelines.artifact import Store
 from pipelines.care import collect, runs
 from pipelines.flow import Flow, Given, Handle, InProcess, StageFailed
+from pipelines.job import Outcome
 from pipelines.stages import Stage, fixed
 
 
@@ -133,6 +134,21 @@ def test_a_process_that_always_dies_is_given_up(tmp_path: Path, inside: InProces
         with pytest.raises(StageFailed, match=r"killed by SIGKILL \(2 attempts\)"):
             flow.result(bad)
         assert [outcome.status for outcome in flow.outcomes] == ["crashed", "crashed"]
+
+
+def test_a_job_that_is_stopped_again_and_again_goes_on_each_time(tmp_path: Path, trivial: ModuleType) -> None:
+    class Walltimes(InProcess):
+        stops = 6
+
+        def finished(self, timeout_s: float) -> list[Outcome]:
+            if not self.stops:
+                return super().finished(timeout_s)
+            self.stops -= 1
+            return [Outcome(self._queue.pop(0).key.digest, "stopped", "stopped by SIGTERM")]
+
+    with Walltimes() as cluster, flow_on(tmp_path, cluster, trivial) as flow:
+        assert flow.result(sum_of(flow, trivial, [3])).summary == {"total": 3}
+        assert [outcome.status for outcome in flow.outcomes] == ["stopped"] * 6 + ["done", "done"]
 
 
 def test_bad_requests_are_refused_at_once(tmp_path: Path, inside: InProcess, trivial: ModuleType) -> None:

@@ -88,6 +88,20 @@ def test_a_dead_process_is_started_again_a_bounded_number_of_times() -> None:
     assert plan.nodes[digest("a")].why == "killed (3 attempts)"
 
 
+def test_orderly_stops_use_up_no_attempt() -> None:
+    """A training of eleven walltimes is stopped ten times."""
+    plan = plan_of(a=[])
+    for _ in range(10):
+        assert started(plan) == ["a"]
+        plan.stopped(digest("a"))
+    for _ in range(2):
+        assert started(plan) == ["a"]
+        assert plan.died(digest("a"), "killed")
+    assert started(plan) == ["a"]
+    assert not plan.died(digest("a"), "killed")
+    assert plan.nodes[digest("a")].why == "killed (3 attempts)"
+
+
 def test_an_unknown_need_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="never submitted"):
         plan_of(a=["b"])
