@@ -8,6 +8,7 @@ its registration and its use. What a record names is kept with everything that i
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -33,6 +34,7 @@ class RunRecord:
         self._path = _record_path(store, name)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._known = set(_read_record(self._path))
+        self._before = frozenset(self._known)
         self._used: set[str] = set()
 
     def add(self, digest: str) -> None:
@@ -46,11 +48,19 @@ class RunRecord:
             file.write("\n" + json.dumps({"digest": digest}) + "\n")
 
     def finish(self) -> None:
-        """Keep only what was registered through this object: the run is complete with it."""
-        if self._used != self._known:
-            with _runs_lock(self._store, fcntl.LOCK_SH):
-                write_text(self._path, "".join(json.dumps({"digest": d}) + "\n" for d in sorted(self._used)))
-            self._known = set(self._used)
+        """Drop what was there before this object and was not registered through it: the run is complete without it.
+
+        What another process has registered under the same name since then stays.
+        """
+        dropped = self._before - self._used
+        if not dropped:
+            return
+        # exclusive: a line that another process appends to the replaced file would be lost
+        with _runs_lock(self._store, fcntl.LOCK_EX):
+            kept = self._used | (set(_read_record(self._path)) - dropped)
+            write_text(self._path, "".join(json.dumps({"digest": digest}) + "\n" for digest in sorted(kept)))
+        self._known = kept
+        self._before = frozenset(kept)
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,13 @@ class Collected:
     artifacts: int
     partials: int
     bytes: int
+
+
+def run_name(prefix: str, out: Path) -> str:
+    """The name of a run that leaves its results in `out`: readable, and another one for every directory."""
+    place = out.resolve()
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", place.name)[:40].strip("-")
+    return "-".join(filter(None, [prefix, readable, hashlib.sha256(os.fsencode(place)).hexdigest()[:8]]))
 
 
 def runs(store: Store) -> dict[str, set[str]]:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from pipelines.artifact import Store, write_text
 from pipelines.bar import progress_bar
+from pipelines.care import run_name
 from pipelines.cluster import open_place
 from pipelines.configs import to_json
 from pipelines.controllers import check_vectors, read_controller, what_was_learnt, write_state
@@ -66,7 +67,7 @@ def open_experiment(
     with (
         open_place(place, out) as workers,
         Flow(
-            Store(store or out / "store"), workers, run=f"{title}-{out.name}", progress=display, logs=out / "logs"
+            Store(store or out / "store"), workers, run=run_name(title, out), progress=display, logs=out / "logs"
         ) as flow,
     ):
         processes, at_once = place.train_processes, config.controller.in_flight

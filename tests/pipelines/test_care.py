@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.artifact import Key, Store
-from pipelines.care import RunRecord, collect, forget, runs, usage, verify
+from pipelines.care import RunRecord, collect, forget, run_name, runs, usage, verify
 
 
 def make(store: Store, stage: str, number: int, inputs: dict[str, str | list[str]] | None = None) -> str:
@@ -75,6 +75,38 @@ def test_a_finished_run_needs_only_what_it_used(tmp_path: Path) -> None:
     assert runs(store) == {"demo": {"a", "b", "c"}}
     second.finish()
     assert runs(store) == {"demo": {"b", "c"}}
+
+
+def test_a_finished_run_leaves_what_another_of_its_name_has_registered_meanwhile(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    RunRecord(store, "demo").add("old")
+    first, second = RunRecord(store, "demo"), RunRecord(store, "demo")
+    first.add("a")
+    second.add("b")
+    first.finish()
+    assert runs(store) == {"demo": {"a", "b"}}
+    first.add("c")
+    second.finish()
+    assert runs(store) == {"demo": {"a", "b", "c"}}
+
+
+def test_runs_are_named_after_their_directory_and_told_apart_by_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path / "my results, 50 %" / "out"
+    place.mkdir(parents=True)
+    names = [run_name("small", Path(text)) for text in ("out", "a/out", "my results, 50 %", ".", "/", "x" * 200)]
+    assert len(set(names)) == 6
+    for name in names:
+        RunRecord(Store(tmp_path / "store"), name).add("a")  # it is a run's name
+    assert set(runs(Store(tmp_path / "store"))) == set(names)
+    assert [name[:-8] for name in names[:3]] == ["small-out-", "small-out-", "small-my-results-50-"]
+    monkeypatch.chdir(place)
+    (tmp_path / "link").symlink_to(place)
+    here = {run_name("small", path) for path in (Path(), Path("../out"), place, tmp_path / "link")}
+    assert len(here) == 1
+    assert here != {run_name("paper", place)}
 
 
 def test_a_record_cut_off_by_a_kill_still_reads(tmp_path: Path) -> None:

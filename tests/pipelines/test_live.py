@@ -15,9 +15,10 @@ from safetensors.numpy import load_file
 
 from controller.reinforce import ReinforceConfig
 from pipelines.artifact import Store
+from pipelines.care import runs
 from pipelines.experiment import Experiment, ExperimentTask
 from pipelines.flow import Flow, InProcess
-from pipelines.live import Evaluator, recommend_task, search_and_keep
+from pipelines.live import Evaluator, open_experiment, recommend_task, search_and_keep
 from pipelines.place import Place
 from pipelines.presets import DEMO, SMALL
 from pipelines.recommend import recommend
@@ -62,6 +63,16 @@ def test_a_live_search_leaves_a_controller_that_answers_for_new_tasks(tmp_path: 
     assert summary["chosen"]["a"]["background"] == "random" and summary["chosen"]["b"]["background"] == "fixed"
     assert load_file(out / "state.safetensors")["rewards"].shape == (3, 8)
     assert recommend(out, "new", np.array([0.0, 1.0, 0.19])).params["background"] == "fixed"
+
+
+def test_runs_into_directories_of_one_name_are_two_runs_of_a_common_store(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    for parent in ("one", "two"):
+        out = tmp_path / parent / "out"
+        place = Place(cores=1)
+        with open_experiment("controller", CONFIG, TASKS, out=out, store=store, place=place, device="cpu") as opened:
+            opened.flow.record.add(parent)
+    assert sorted(map(sorted, runs(Store(store)).values())) == [["one"], ["two"]]
 
 
 def test_the_search_again_computes_nothing_and_leaves_the_same(tmp_path: Path, flow: Flow, fakes: ModuleType) -> None:
