@@ -37,12 +37,13 @@ from controller.reinforce import (
 from controller.trials import Action, Trial
 from pipelines.demo_tasks import MadeConfig
 from pipelines.flow import Flow, Handle, Input
-from pipelines.rendering import DatasetConfig
+from pipelines.rendering import DatasetConfig, render_command
 from pipelines.results import ALL_ON, CHOSEN, RANDOM, RANDOM_WEIGHTS, Answers
 from pipelines.training import check_processes
 from pretrain.train import PretrainConfig
 from sim.params import TASK2SIM_SPACE, ActionSpace, SimParams, all_off, all_on
 from sim.shards import RenderConfig
+from sim.wire import Device
 from transfer.features import FeatureConfig
 from transfer.score import ScoreConfig
 
@@ -148,14 +149,21 @@ class Experiment:
 
     def dataset(self, setting: Setting) -> Handle:
         """Rendered images of a setting; equal settings are one artifact."""
-        render = dataclasses.replace(self.config.render, params=self.params(setting))
-        dataset = DatasetConfig(render, self.config.num_images)
+        dataset = self._dataset_config(setting)
         knobs = {"device": self._render_device}
         shards = [self.flow.submit("render_shard", shard, knobs=knobs) for shard in dataset.shards()]
         return self.flow.submit("dataset", dataset, {"shards": shards})
 
+    def render_command(self, setting: Setting) -> tuple[str, ...]:
+        """Makes the data set of a setting once more, without a store."""
+        return render_command(self._dataset_config(setting), device=self._render_device)
+
+    def _dataset_config(self, setting: Setting) -> DatasetConfig:
+        render = dataclasses.replace(self.config.render, params=self.params(setting))
+        return DatasetConfig(render, self.config.num_images)
+
     @property
-    def _render_device(self) -> str:
+    def _render_device(self) -> Device:
         return "optix" if self._device == "cuda" else "cpu"
 
     def backbone(self, setting: Setting, seed: int) -> Handle:

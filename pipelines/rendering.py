@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from pipelines.job import Session
 from sim.dataset import assemble_dataset, shard_plan
+from sim.params import SimParams
 from sim.render import SceneFailure, ScenesFailed
 from sim.shardrun import RendererFactory
 from sim.shards import Progress, RenderConfig, catalog_of, open_renderer, render_shard
@@ -70,3 +72,29 @@ def dataset_stage(config: DatasetConfig, *, shards: list[Path], out: Path) -> di
     """Stage `dataset`: hard links to the shards, with index and data card."""
     summary: dict[str, Any] = assemble_dataset(config.render, shards, out=out, num_images=config.num_images)
     return summary
+
+
+def render_command(config: DatasetConfig, *, device: Device = "cpu") -> tuple[str, ...]:
+    """The `simpath render` that makes this data set in DIR: all parameters, and what differs from the defaults."""
+    levels = config.render.params.as_dict().items()
+    params = [word for name, level in levels for word in (f"--params.{name.replace('_', '-')}", level)]
+    others = _options(dataclasses.replace(config.render, params=SimParams()), RenderConfig())
+    where = () if device == "cpu" else ("--device", device)
+    return ("simpath", "render", "--out", "DIR", "--num-images", str(config.num_images), *others, *params, *where)
+
+
+def _options(config: Any, default: Any, prefix: str = "--") -> Iterator[str]:
+    """Fields that differ from the default as the command line spells them."""
+    for field in dataclasses.fields(config):
+        value, usual = getattr(config, field.name), getattr(default, field.name)
+        option = prefix + field.name.replace("_", "-")
+        if dataclasses.is_dataclass(value):
+            yield from _options(value, usual, f"{option}.")
+        elif value == usual:
+            continue
+        elif value is True:
+            yield option
+        elif field.name == "passes":
+            yield from (option, ",".join(value))
+        else:
+            yield from (option, *map(str, value if isinstance(value, tuple) else (value,)))

@@ -226,18 +226,8 @@ def _setting_row(experiment: Experiment, setting: Setting, out: Path) -> Setting
         pretrain_seconds=backbone.metadata["wall_s"],
         metrics=str(metrics.relative_to(out)),
         digest=dataset.digest,
-        command=_render_command(experiment, setting),
+        command=experiment.render_command(setting),
     )
-
-
-def _render_command(experiment: Experiment, setting: Setting) -> tuple[str, ...]:
-    config = experiment.config
-    params = experiment.params(setting).as_dict()
-    chosen = [word for name, value in params.items() for word in (f"--params.{name.replace('_', '-')}", value)]
-    render = config.render
-    sizes = {"num-images": config.num_images, "size": render.size, "samples": render.samples, "seed": render.seed}
-    flags = [word for name, value in sizes.items() for word in (f"--{name}", str(value))]
-    return ("simpath", "render", "--out", "DIR", *flags, *chosen)
 
 
 def _transfer_parts(experiment: Experiment, found: Found, out: Path) -> dict[str, Any]:
