@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,13 @@ from sim.shards import (
     catalog_of,
     open_renderer,
     read_record,
-    require_same,
+    require_own,
     shard_name,
 )
 from sim.wire import Device
 
 INDEX = "index.json"
+INFO, CARD = "_info.json", "README.md"
 
 
 def shard_plan(config: RenderConfig, num_images: int) -> list[tuple[int, int]]:
@@ -63,7 +64,7 @@ def render_dataset(
         images, rendered (by this call), shards, bytes, seconds, images_per_second, failed, complete.
 
     Raises:
-        ValueError: a bad argument, or `out` holds another configuration's data.
+        ValueError: a bad argument, or `out` holds data of another configuration or of other assets.
         RenderError: Blender cannot work here.
         OSError: for example a full disk.
     """
@@ -97,10 +98,12 @@ def begin_dataset(
 def close_dataset(
     config: RenderConfig, out: Path, plan: Sequence[tuple[int, int]], *, rendered: int, seconds: float
 ) -> dict[str, Any]:
-    """Write the index if every shard of `plan` is there; the summary that `render_dataset` returns."""
+    """Write the index if every shard of `plan` is there in full; the summary that `render_dataset` returns."""
     records = [read_record(out, shard_name(number)) for number in range(len(plan))]
     present = [record for record in records if record is not None]
-    complete = len(present) == len(plan)
+    complete = all(
+        record is not None and record["count"] == count for record, (_, count) in zip(records, plan, strict=True)
+    )
     if complete:
         write_index(config, out, present)
     return {
@@ -125,7 +128,7 @@ def assemble_dataset(config: RenderConfig, shard_dirs: Sequence[Path], *, out: P
     """Make a data set directory of shards that lie elsewhere, by hard links where possible, else copies.
 
     Raises:
-        ValueError: a shard is missing, damaged in size, or of another configuration.
+        ValueError: a shard is missing, damaged in size, or of another configuration or other assets.
     """
     out.mkdir(parents=True, exist_ok=True)
     refuse_foreign_data(config, out, num_images)
@@ -138,7 +141,7 @@ def assemble_dataset(config: RenderConfig, shard_dirs: Sequence[Path], *, out: P
             raise ValueError(
                 f"{name} with images {start} to {start + count - 1} is in none of the {len(shard_dirs)} given folders"
             )
-        require_same(config.as_json(), record["config"], folder)
+        require_own(config, record, str(folder))
         adopt_shard(folder, out, name)
         if (out / record["name"]).stat().st_size != record["bytes"]:
             raise ValueError(f"{folder / record['name']} is not as long as its .json says; it was truncated or altered")
@@ -155,11 +158,10 @@ def assemble_dataset(config: RenderConfig, shard_dirs: Sequence[Path], *, out: P
 def write_index(config: RenderConfig, out: Path, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """`_info.json` (timm's reader), README.md and, last, `index.json`; returns the index."""
     catalog = catalog_of(config.catalog)
-    for field in ("renderer", "catalog"):
-        if len(found := sorted({record[field] for record in records})) > 1:
-            raise ValueError(
-                f"the shards in {out} were made with different versions of the {field}: {', '.join(found)}"
-            )
+    for record in records:
+        require_own(config, record, str(out))
+    if len(found := sorted({record["renderer"] for record in records})) > 1:
+        raise ValueError(f"the shards in {out} were made with different versions of the renderer: {', '.join(found)}")
     counts = dict.fromkeys(catalog.classes, 0)
     for record in records:
         for name, count in record["classes"].items():
@@ -170,7 +172,7 @@ def write_index(config: RenderConfig, out: Path, records: Sequence[Mapping[str, 
         "classes": list(catalog.classes),
         "class_counts": counts,
         "config": config.as_json(),
-        "catalog": records[0]["catalog"],
+        "catalog": catalog.digest(),
         "renderer": records[0]["renderer"],
         "denoiser": config.denoiser,
         "shards": [{name: record[name] for name in ("name", "images", "bytes", "sha256")} for record in records],
@@ -188,24 +190,39 @@ def write_index(config: RenderConfig, out: Path, records: Sequence[Mapping[str, 
         "shard_lengths": lengths,
         "num_samples": sum(lengths),
     }
-    write_atomically(out / "_info.json", to_json({"splits": {"train": split}}))
-    write_atomically(out / "README.md", data_card(index, catalog).encode())
+    write_atomically(out / INFO, to_json({"splits": {"train": split}}))
+    write_atomically(out / CARD, data_card(index, catalog).encode())
     write_atomically(out / INDEX, to_json(index))
     return index
 
 
-def refuse_foreign_data(config: RenderConfig, out: Path, num_images: int) -> None:
-    """Raises ValueError when `out` holds shards of another configuration, or more images than asked for."""
-    records = [read_record(out, path.stem) for path in sorted(out.glob("shard-*.json"))]
+def refuse_foreign_data(
+    config: RenderConfig, out: Path, num_images: int, *, url: str | None = None, names: Collection[str] | None = None
+) -> None:
+    """See that nothing in `out` belongs to something else than this set.
+
+    Args:
+        url: where the files lie whose shard records were copied to `out`.
+        names: all files there; default: those of `out`.
+
+    Raises:
+        ValueError: shards of another configuration or of other assets, more images than asked for, or files that would
+            be written over and are not of a data set.
+    """
+    where = url or str(out)
+    records = [record for path in sorted(out.glob("shard-*.json")) if (record := read_record(out, path.stem))]
     for record in records:
-        if record is not None:
-            require_same(config.as_json(), record["config"], out)
-    known = {record["name"] for record in records if record is not None}
-    if strange := sorted(path.name for path in out.glob("*.tar") if path.name not in known):
-        raise ValueError(f"{out} holds {strange[0]}, which was not made here; choose another output directory")
-    images = sum(record["count"] for record in records if record is not None)
+        require_own(config, record, where)
+    known = {record["name"] for record in records}
+    strange = sorted(path.name for path in out.glob("*.tar") if path.name not in known)
+    if not records:
+        there = {path.name for path in out.iterdir()} if names is None else names
+        strange += [name for name in (INDEX, INFO, CARD) if name in there]
+    if strange:
+        raise ValueError(f"{where} holds {strange[0]}, which was not made here; choose another output directory")
+    images = sum(record["count"] for record in records)
     if images > num_images:
-        raise ValueError(f"{out} holds {images} images already, num_images is {num_images}; choose another directory")
+        raise ValueError(f"{where} holds {images} images already, num_images is {num_images}; choose another directory")
 
 
 def _holds(out: Path, plan: Sequence[tuple[int, int]]) -> bool:

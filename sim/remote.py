@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sim.assets import require_models
-from sim.dataset import INDEX, refuse_foreign_data, shard_plan, write_index
+from sim.dataset import CARD, INDEX, INFO, refuse_foreign_data, shard_plan, write_index
 from sim.shardrun import RendererFactory, ShardRun
 from sim.shards import Progress, RenderConfig, catalog_of, open_renderer, read_record, shard_name
 from sim.wire import Device
@@ -48,7 +48,7 @@ def render_to_url(
         As `render_dataset`.
 
     Raises:
-        ValueError: `url` holds another configuration's data, or its protocol is not known.
+        ValueError: `url` holds data of another configuration or of other assets, or its protocol is not known.
         OSError: it cannot be written; one line.
     """
     plan = shard_plan(config, num_images)
@@ -61,7 +61,7 @@ def render_to_url(
         for name in there:
             if name.startswith("shard-") and name.endswith(".json"):
                 (staging / name).write_bytes(place.read(name))
-    refuse_foreign_data(config, staging, num_images)
+    refuse_foreign_data(config, staging, num_images, url=url, names=there)
     missing = []
     for number, (start, count) in enumerate(plan):
         record = read_record(staging, shard_name(number))
@@ -86,7 +86,7 @@ def render_to_url(
     records = [record for number in range(len(plan)) if (record := read_record(staging, shard_name(number)))]
     write_index(config, staging, records)
     with _naming_url(url):
-        for name in ("_info.json", "README.md", INDEX):
+        for name in (INFO, CARD, INDEX):
             place.upload(staging / name)
     return {
         "images": sum(record["images"] for record in records),

@@ -33,6 +33,11 @@ from sim.wire import Denoiser, Device, RenderSettings
 FORMAT_VERSION = 1
 """Of shard and index files; part of what a reader may rely on."""
 
+RECORD_FIELDS = frozenset(
+    {"name", "images", "bytes", "sha256", "classes", "start", "count", "failed", "config", "catalog", "renderer"}
+)
+"""What the .json of every shard holds."""
+
 Progress = Callable[[int, int, str], None]
 
 
@@ -144,7 +149,7 @@ def render_shard(
         scenes that could not be rendered (their images are missing; a further call tries them again).
 
     Raises:
-        ValueError: `out` holds a shard of another configuration.
+        ValueError: `out` holds a shard of another configuration or of other assets.
         RenderError: Blender cannot work here.
         OSError: for example a full disk; nothing is left under a final name.
     """
@@ -180,12 +185,12 @@ def render_shard(
 def finished_shard(config: RenderConfig, out: Path, start: int, count: int) -> dict[str, Any] | None:
     """The record of a shard that needs no rendering: complete in `out`, its bytes as recorded; else None.
 
-    Raises ValueError when `out` holds a shard of another configuration.
+    Raises ValueError as `require_own` does.
     """
     kept = read_record(out, shard_name(start // config.images_per_shard))
     if kept is None:
         return None
-    require_same(config.as_json(), kept["config"], out)
+    require_own(config, kept, str(out))
     same = kept["start"] == start and kept["count"] == count and not kept["failed"]
     return kept if same and _is_intact(out, kept) else None
 
@@ -253,7 +258,7 @@ def _write_shard(out: Path, name: str, journal: Journal, indices: list[int]) -> 
 
 
 def read_record(out: Path, name: str) -> dict[str, Any] | None:
-    """The .json of a shard, None when it is not there. Raises ValueError when it cannot be read."""
+    """The .json of a shard, None when it is not there. Raises ValueError when it is damaged or of another program."""
     path = out / f"{name}.json"
     if not path.exists():
         return None
@@ -261,6 +266,8 @@ def read_record(out: Path, name: str) -> dict[str, Any] | None:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); delete it and its .tar to render the shard again") from None
+    if not isinstance(record, dict) or not record.keys() >= RECORD_FIELDS:
+        raise ValueError(f"{path} is no record of a rendered shard; choose another output directory")
     return record
 
 
@@ -269,16 +276,28 @@ def _is_intact(out: Path, record: Mapping[str, Any]) -> bool:
     return path.exists() and path.stat().st_size == record["bytes"] and file_sha256(path) == str(record["sha256"])
 
 
-def require_same(mine: Mapping[str, Any], theirs: Mapping[str, Any], out: Path) -> None:
-    """Raises ValueError naming the first field in which the two configurations differ."""
-    flat_mine, flat_theirs = dict(_flatten(mine)), dict(_flatten(theirs))
+def require_own(config: RenderConfig, record: Mapping[str, Any], where: str) -> None:
+    """See that a shard in `where` is of this configuration and of the assets as they are now.
+
+    Raises ValueError naming the first field that differs, or the folders whose content does: a label is the number of
+    a class in the catalogue, so it would mean another class.
+    """
+    flat_mine, flat_theirs = dict(_flatten(config.as_json())), dict(_flatten(record["config"]))
     for name in [*flat_mine, *flat_theirs]:
         here, there = flat_mine.get(name, "absent"), flat_theirs.get(name, "absent")
         if here != there:
             raise ValueError(
-                f"{out} holds data of another configuration: {name} is {there!r} there and {here!r} here; "
+                f"{where} holds data of another configuration: {name} is {there!r} there and {here!r} here; "
                 "choose another output directory"
             )
+    if record["catalog"] != catalog_of(config.catalog).digest():
+        folders = [
+            folder for folder in (config.catalog.assets, config.catalog.hdris, config.catalog.textures) if folder
+        ]
+        what = f"what is in {' or '.join(folders)}" if folders else "the catalogue of this version"
+        raise ValueError(
+            f"{where} holds data of other assets: {what} has changed since; choose another output directory"
+        )
 
 
 def _flatten(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

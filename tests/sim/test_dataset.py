@@ -1,0 +1,130 @@
+"""Data set directories that are gone on with: what is another set, what is not complete. Flat colours, no Blender."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pytest
+
+from sim.assets import CatalogConfig
+from sim.dataset import assemble_dataset, render_dataset
+from sim.inspection import verify_dataset
+from sim.remote import render_to_url
+from sim.scene import SceneSpec
+from sim.shards import RenderConfig, catalog_of, finished_shard
+
+CONFIG = RenderConfig(catalog=CatalogConfig(num_classes=3, models_per_class=2), size=16, images_per_shard=5)
+
+
+class Flat:
+    version = "flat 1"
+
+    def render(self, specs: Iterable[SceneSpec]) -> Iterator[tuple[SceneSpec, np.ndarray]]:
+        for spec in specs:
+            yield spec, np.full((16, 16, 3), spec.index * 9 % 256, np.uint8)
+
+
+def flat(config: RenderConfig, **_: Any) -> AbstractContextManager[Flat]:
+    return nullcontext(Flat())
+
+
+def untouched(config: RenderConfig, **_: Any) -> AbstractContextManager[Flat]:
+    raise AssertionError("rendering began")
+
+
+def make(out: Path, num_images: int, config: RenderConfig = CONFIG, **knobs: Any) -> dict[str, Any]:
+    return render_dataset(config, out=out, num_images=num_images, workers=1, **{"factory": flat, **knobs})
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+
+
+@pytest.fixture
+def two_classes(tmp_path: Path, one_importer: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An asset folder with the classes `crate` and `tube`, a model each."""
+    trimesh = pytest.importorskip("trimesh", reason="needs simpath[render]")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root = tmp_path / "assets"
+    for name, shape in {"crate": trimesh.creation.box(), "tube": trimesh.creation.cylinder(1, 2)}.items():
+        (root / name).mkdir(parents=True)
+        shape.export(root / name / "m.glb")
+    return root
+
+
+def add_a_class(root: Path) -> None:
+    shutil.copytree(root / "crate", root / "bin")  # stands before the others, so that every class gets another number
+
+
+def remove_a_class(root: Path) -> None:
+    shutil.rmtree(root / "crate")
+
+
+CHANGES = [add_a_class, remove_a_class]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_set_is_not_gone_on_with_when_its_asset_folder_has_changed(
+    two_classes: Path, tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    """Its labels are numbers of the classes as they were."""
+    config = dataclasses.replace(CONFIG, catalog=CatalogConfig(assets=str(two_classes)))
+    url = f"memory://sets/{change.__name__}"
+    make(tmp_path / "set", 7, config)
+    render_to_url(config, url, staging=tmp_path / "a", num_images=7, factory=flat)
+    before = digests(tmp_path / "set")
+    change(two_classes)
+    catalog_of.cache_clear()  # as in another process
+    said = f"holds data of other assets: what is in {two_classes} has changed since"
+    for num_images in (7, 12):
+        with pytest.raises(ValueError, match=f"{tmp_path / 'set'} {said}"):
+            make(tmp_path / "set", num_images, config, factory=untouched)
+    with pytest.raises(ValueError, match=said):
+        finished_shard(config, tmp_path / "set", 0, 5)
+    with pytest.raises(ValueError, match=f"{tmp_path / 'set'} {said}"):
+        assemble_dataset(config, [tmp_path / "set"], out=tmp_path / "linked", num_images=7)
+    with pytest.raises(ValueError, match=f"{url} {said}"):
+        render_to_url(config, url, staging=tmp_path / "b", num_images=7, factory=untouched)
+    assert digests(tmp_path / "set") == before
+    assert not list((tmp_path / "linked").iterdir())
+
+
+def test_a_set_that_grows_in_parts_has_no_index_before_every_shard_is_full(tmp_path: Path) -> None:
+    make(tmp_path / "set", 3)
+    summary = make(tmp_path / "set", 15, shards=(1, 3))
+    assert not summary["complete"] and summary["images"] == 13
+    assert not (tmp_path / "set" / "index.json").exists()
+    assert make(tmp_path / "set", 15, shards=(0, 1))["complete"]
+    make(tmp_path / "whole", 15)
+    assert digests(tmp_path / "set") == digests(tmp_path / "whole")
+    assert verify_dataset(tmp_path / "set").num_images == 15
+
+
+@pytest.mark.parametrize("name", ["index.json", "_info.json", "README.md"])
+def test_files_of_another_project_are_not_written_over(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(ValueError, match=f"{tmp_path} holds {name}, which was not made here"):
+        make(tmp_path, 4, factory=untouched)
+    system = fsspec.filesystem("memory")
+    system.pipe_file(f"/sets/mine/{name}", b"{}")
+    with pytest.raises(ValueError, match=f"memory://sets/mine holds {name}, which was not made here"):
+        render_to_url(CONFIG, "memory://sets/mine", staging=tmp_path / "staging", num_images=4, factory=untouched)
+    assert [path.rsplit("/", 1)[-1] for path in system.ls("/sets/mine", detail=False)] == [name]
+    system.rm("/sets/mine", recursive=True)
+
+
+@pytest.mark.parametrize("text", ["[]", '{"name": "shard-000000.tar"}', json.dumps({"config": {}, "start": 0})])
+def test_a_shards_json_of_another_program_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "shard-000000.json").write_text(text)
+    with pytest.raises(ValueError, match=r"shard-000000\.json is no record of a rendered shard; choose another"):
+        make(tmp_path, 4, factory=untouched)
+    assert (tmp_path / "shard-000000.json").read_text() == text
