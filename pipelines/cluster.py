@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import signal
 import time
 import uuid
@@ -30,6 +29,7 @@ from distributed import Client, LocalCluster, Security, WorkerPlugin, get_worker
 from pipelines.batch import BATCH_SYSTEMS, BatchConfig, worker_options
 from pipelines.child import ChildPool, visible_gpus
 from pipelines.configs import from_json, to_json
+from pipelines.credentials import private_folder, write_private
 from pipelines.inbox import Inbox, outcome_message
 from pipelines.job import Job, Outcome
 from pipelines.place import ADDRESSES, NEEDS_BOKEH, NO_TLS, Place, TlsFiles, has_bokeh, unknown_cluster
@@ -255,34 +255,24 @@ def _batch(system: str, config: BatchConfig, scratch: Path) -> Iterator[Any]:
     import dask_jobqueue
 
     classes = {name.removesuffix("Cluster").lower(): name for name in dir(dask_jobqueue) if name.endswith("Cluster")}
-    logs, secrets = scratch / "workers", scratch / ".tls"
+    logs = scratch / "workers"
     logs.mkdir(parents=True, exist_ok=True)
     options = worker_options(system, config, worker_resources(config.cores, config.gpus), logs)
-    options |= {
-        "security": _temporary_credentials(secrets),
-        "scheduler_options": {"dashboard_address": "127.0.0.1:0"},
-        "silence_logs": logging.CRITICAL,
-    }
-    try:
+    options |= {"scheduler_options": {"dashboard_address": "127.0.0.1:0"}, "silence_logs": logging.CRITICAL}
+    with private_folder(scratch) as folder:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # dask-jobqueue warns of its own defaults
-            cluster = getattr(dask_jobqueue, classes[system])(**options)
+            cluster = getattr(dask_jobqueue, classes[system])(**options, security=_temporary_credentials(folder))
         with cluster, _client(cluster, timeout="90s") as client:
             cluster.adapt(minimum_jobs=config.jobs, maximum_jobs=config.jobs, interval="5s", wait_count=10**9)
             yield client
-    finally:
-        shutil.rmtree(secrets, ignore_errors=True)
 
 
 def _temporary_credentials(folder: Path) -> Any:
-    """Keys for one run, as files that only this user can read; they are worth nothing after it."""
-    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
-    folder.mkdir(mode=0o700)
+    """Keys for one run, as files in its private folder; they are worth nothing after it."""
     made = cast("Any", Security).temporary()
-    texts = {"ca": made.tls_ca_file, "cert": made.tls_worker_cert, "key": made.tls_worker_key}
-    for name, text in texts.items():
-        with os.fdopen(os.open(folder / f"{name}.pem", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(text)
+    texts = {"ca.pem": made.tls_ca_file, "cert.pem": made.tls_worker_cert, "key.pem": made.tls_worker_key}
+    write_private(folder, texts)
     roles = ("client", "scheduler", "worker")
     pairs = {f"tls_{role}_{name}": str(folder / f"{name}.pem") for role in roles for name in ("cert", "key")}
     return cast("Any", Security)(require_encryption=True, tls_ca_file=str(folder / "ca.pem"), **pairs)

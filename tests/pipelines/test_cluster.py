@@ -110,6 +110,24 @@ def test_the_worker_of_a_batch_job_listens_for_http_on_loopback_only(tmp_path: P
     assert set(hosts) == {"127.0.0.1"}
 
 
+def test_a_second_run_on_a_batch_system_leaves_the_credentials_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, answer in (("sbatch", "Submitted batch job 7"), ("scancel", "")):
+        (programs / name).write_text(f"#!/bin/sh\necho {answer}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    out, batch = tmp_path / "out", BatchConfig(interface="lo")
+    with open_cluster("slurm", batch=batch, scratch=out):
+        (first,) = out.glob(".tls-*/key.pem")
+        with open_cluster("slurm", batch=batch, scratch=out):
+            assert len(list(out.glob(".tls-*/key.pem"))) == 2
+        assert list(out.glob(".tls-*/key.pem")) == [first]
+    assert list(out.glob(".tls*")) == []
+
+
 def test_unknown_clusters_and_dead_addresses_are_named(trivial: ModuleType) -> None:
     with pytest.raises(ValueError, match="cluster 'pbspro2'; allowed: local"), open_cluster("pbspro2"):
         pass
