@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pretrain.checkpoint import load_checkpoint
 from pretrain.train import TrainingDivergedError
 from transfer.dense.config import AdaShareConfig, MultitaskConfig, NetworkConfig
 from transfer.dense.stage import train_multitask
@@ -159,6 +160,18 @@ def test_what_a_job_raises_ends_the_others_and_is_raised(data: Path, tmp_path: P
         train_multitask(diverging, data, out=tmp_path, jobs=2, threads=1)
     assert multiprocessing.active_children() == []
     assert not (tmp_path / "summary.json").exists()
+
+
+def test_jobs_that_are_told_to_end_save_their_networks(data: Path, tmp_path: Path) -> None:
+    def terminate(step: int, total: int, note: str) -> None:
+        raise SystemExit(75)  # what SIGTERM does to the command line
+
+    with pytest.raises(SystemExit):
+        train_multitask(replace(CONFIG, iterations=10**6), data, out=tmp_path, jobs=2, threads=1, progress=terminate)
+    assert multiprocessing.active_children() == []
+    saved = sorted(tmp_path.glob("runs/single_task/seed-*/checkpoint.pt"))
+    assert len(saved) >= 1  # the other job may not have begun
+    assert all(0 < load_checkpoint(path)["iteration"] < 10**6 for path in saved)
 
 
 def test_an_interrupted_experiment_ends_with_the_same_numbers(

@@ -63,7 +63,7 @@ def train_side_by_side(
             ) from None
         except BaseException:
             for process in set(multiprocessing.active_children()) - before:
-                process.terminate()
+                process.terminate()  # one that trains finishes its step and saves first (`training.held_signals`)
             raise
 
 

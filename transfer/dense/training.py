@@ -8,8 +8,11 @@ Source: AdaShare (`adashare.md` 2.3): Adam(0.5, 0.999), weight decay, separate r
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,7 +135,8 @@ def fit(
     """Train in place for this many batches.
 
     Args:
-        checkpoint: file to continue from and to save to every `checkpoint_every_s` seconds; the caller removes it.
+        checkpoint: file to continue from and to save to every `checkpoint_every_s` seconds and on a signal to end; the
+            caller removes it.
 
     Raises:
         TrainingDivergedError: the weights are not finite at the end.
@@ -150,17 +154,43 @@ def fit(
         first = int(state["iteration"])
     saved = time.monotonic()
     for iteration in range(first, iterations):
-        schedule(optimizer, iteration, config)
-        steps.step(optimizer, sampler.batch(iteration).to(device), seed=(*seed, iteration))
-        if (iteration + 1) % sampler.batches_per_epoch == 0:
-            steps.epoch_end()
-        if checkpoint is not None and time.monotonic() - saved >= checkpoint_every_s:
-            state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "steps": steps.state()}
-            write_state(checkpoint, {**state, "iteration": iteration + 1})
-            saved = time.monotonic()
-        if tick is not None:
-            tick(f"iteration {iteration + 1}/{iterations}")
+        with held_signals() as ending:
+            schedule(optimizer, iteration, config)
+            steps.step(optimizer, sampler.batch(iteration).to(device), seed=(*seed, iteration))
+            if (iteration + 1) % sampler.batches_per_epoch == 0:
+                steps.epoch_end()
+            if checkpoint is not None and (ending() or time.monotonic() - saved >= checkpoint_every_s):
+                state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "steps": steps.state()}
+                write_state(checkpoint, {**state, "iteration": iteration + 1})
+                saved = time.monotonic()
+            if tick is not None:
+                tick(f"iteration {iteration + 1}/{iterations}")
     refuse_infinite(network)
+
+
+@contextmanager
+def held_signals() -> Iterator[Callable[[], bool]]:
+    """SIGTERM and SIGINT wait for the end of the block, here a training step; yields whether one does.
+
+    Weights, optimiser and batch statistics that a signal left in the middle of a step could not be continued from.
+    Outside the main thread, where Python handles no signals, this does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    heard: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda received, frame: heard.append(received))
+        for number in (signal.SIGTERM, signal.SIGINT)
+        if signal.getsignal(number) != signal.SIG_IGN  # a process that runs jobs leaves Ctrl-C to its parent
+    }
+    try:
+        yield lambda: bool(heard)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if heard:
+            signal.raise_signal(heard[0])
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:
