@@ -1,8 +1,8 @@
 """One run of an experiment from start to report: what `simpath demo` and `simpath run` do.
 
 In: a config, tasks, a directory. Out in that directory: summary.json, transfer.csv, trials.csv, report.html, pictures/,
-logs/, backbones/, status.json, and the store unless another one is given. All of it but the store is written anew by
-every run, as whole files.
+logs/, backbones/, status.json, identity.json, and the store unless another one is given. All of it but the store is
+written anew by every run of the same experiment, as whole files; another experiment is refused (`pipelines.identity`).
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.artifact import Artifact, Store, write_text
+from pipelines.care import run_name
 from pipelines.cluster import open_place
 from pipelines.configs import to_json
 from pipelines.doctor import require_device
 from pipelines.experiment import Experiment, ExperimentConfig, ExperimentTask, Found, Setting
 from pipelines.flow import Flow, StageFailed
+from pipelines.identity import claim_directory
 from pipelines.machine import describe_machine, package_versions
 from pipelines.pictures import task_sheet
 from pipelines.place import Place, training_cores
@@ -67,7 +69,7 @@ def run_experiment(
         Status 0 when complete, 3 when something could not be made (it is listed, and the rest is done).
 
     Raises:
-        ValueError: the configuration or a task is wrong.
+        ValueError: the configuration or a task is wrong, or `out` holds another experiment.
         OSError: a file cannot be read or written.
     """
     started = time.time()
@@ -75,14 +77,13 @@ def run_experiment(
         require_device(device)
     for task in tasks:
         _check_task(task, config)
-    out.mkdir(parents=True, exist_ok=True)
+    store_root = store or out / "store"
+    claim_directory(out, name, config, tasks, cache=store_root / "folders")
     display = Display(status=out / "status.json", title=f"simpath {name}")
     missing: list[str] = []
     parts: dict[str, Any] = {}
     with open_place(place, out) as workers:
-        flow = Flow(
-            Store(store or out / "store"), workers, run=f"{name}-{out.name}", progress=display, logs=out / "logs"
-        )
+        flow = Flow(Store(store_root), workers, run=run_name(name, out), progress=display, logs=out / "logs")
         with flow:
             processes, at_once = place.train_processes, config.controller.in_flight
             cores = training_cores(place, workers.size, at_once=at_once, device=device)
@@ -117,11 +118,21 @@ def run_experiment(
 
 
 def _check_task(task: ExperimentTask, config: ExperimentConfig) -> None:
-    """Read a user's folder now: a task with one class should not be found out after an hour of rendering."""
-    if isinstance(task.source, Path):
-        from transfer.tasks import load_task
+    """Read a user's folder now: one class, or no picture, should not be found out after an hour of rendering."""
+    if not isinstance(task.source, Path):
+        return
+    from transfer.tasks import load_task
 
-        load_task(task.source, seed=config.features.split_seed)
+    loaded = load_task(task.source, seed=config.features.split_seed)
+    for split, images in (("training", loaded.train), ("validation", loaded.val), ("test", loaded.test)):
+        if images is None or not len(images):
+            continue
+        tried = np.concatenate([np.flatnonzero(images.labels == label)[:3] for label in np.unique(images.labels)])
+        if next(_readable(images, tried), None) is None:
+            raise ValueError(
+                f"task {task.name}: none of the {len(tried)} {split} images that were tried, "
+                f"{images.names[tried[0]]} for one, can be decoded"
+            )
 
 
 def _search_parts(experiment: Experiment, found: Found, out: Path) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,14 @@ import pytest
 from PIL import Image
 
 from pipelines.__main__ import build_app
-from pipelines.experiment import ExperimentTask
-from pipelines.presets import PRESETS
+from pipelines.demo_tasks import MadeConfig
+from pipelines.experiment import ExperimentConfig, ExperimentTask
+from pipelines.identity import claim_directory
+from pipelines.place import LOCAL
+from pipelines.presets import DEMO, PRESETS, SMALL, tasks_under, with_budget
 from pipelines.rendering import DatasetConfig, render_command
-from pipelines.run import _some_images
+from pipelines.run import _check_task, _some_images, run_experiment
+from pipelines.summary import Setting, Summary
 from sim.assets import CatalogConfig
 from sim.params import SimParams, SimRanges
 from sim.shards import RenderConfig
@@ -56,6 +62,31 @@ def test_a_task_without_a_readable_picture_has_an_empty_sheet_and_no_error(tmp_p
     assert _some_images(task, tmp_path / "task", seed=0) == ([], [])
 
 
+@pytest.mark.parametrize(("split", "named"), [("train", "training"), ("test", "test")])
+def test_a_task_of_which_nothing_can_be_decoded_is_refused_before_anything_is_started(
+    tmp_path: Path, split: str, named: str
+) -> None:
+    tasks = tmp_path / "tasks"
+    make_task(tasks / "pair" / "train")
+    make_task(tasks / "pair" / "test")
+    for path in (tasks / "pair" / split).rglob("*.png"):
+        truncate(path)
+    with pytest.raises(
+        ValueError, match=rf"task pair: none of the 6 {named} images .* {split}/class_0/0.png .*decoded"
+    ):
+        run_experiment(
+            "small", SMALL, tasks_under(tasks), out=tmp_path / "out", store=None, place=LOCAL, device="cpu", command=()
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_broken_pictures_among_others_are_for_the_features_to_judge(tmp_path: Path) -> None:
+    task = make_task(tmp_path / "task")
+    for path in (tmp_path / "task").rglob("1*.png"):
+        truncate(path)
+    _check_task(task, SMALL)
+
+
 ODD = RenderConfig(
     params=SimParams(background="sky", materials="random_per_model"),
     ranges=SimRanges(focus_offset_m=(-0.5, 0.25), in_focus_probability=0.5),
@@ -85,3 +116,81 @@ def test_the_command_of_a_setting_makes_the_same_data_set(
     [(config, options)] = parsed
     assert config.as_json() == render.as_json()
     assert (options["num_images"], options["out"], options["device"]) == (7, Path("DIR"), "optix")
+
+
+def claim(out: Path, tasks: list[ExperimentTask], *, name: str = "small", config: ExperimentConfig = SMALL) -> None:
+    claim_directory(out, name, config, tasks, cache=out.parent / "digests")
+
+
+def write_summary(out: Path, settings: int) -> None:
+    rows = tuple(Setting(f"s{number}", f"asked {number}", {}) for number in range(settings))
+    summary = Summary("small", "complete", "simpath run small", settings=rows)
+    (out / "summary.json").write_text(json.dumps(dataclasses.asdict(summary)))
+
+
+def test_the_same_experiment_goes_on_in_its_directory(tmp_path: Path) -> None:
+    out, task = tmp_path / "out", make_task(tmp_path / "tasks" / "task")
+    claim(out, [task])
+    claim(out, [task])
+    truncate(tmp_path / "tasks" / "task" / "class_0" / "3.png")
+    claim(out, [task])
+    shutil.move(tmp_path / "tasks", tmp_path / "elsewhere")
+    claim(out, [ExperimentTask("task", tmp_path / "elsewhere" / "task")])
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"name": "paper", "config": PRESETS["paper"]}, "experiment is 'small' there and 'paper' here"),
+        ({"config": dataclasses.replace(SMALL, num_images=80)}, "config.num_images is 960 there and 80 here"),
+        ({"tasks": [ExperimentTask("digits", "digits")]}, "tasks.task.folder is '[^']*/task' there and 'absent' here"),
+        ({"tasks": [ExperimentTask("task", MadeConfig("textures"))]}, "tasks.task.folder is '[^']*/task' there"),
+    ],
+)
+def test_another_experiment_is_refused_and_leaves_the_directory_as_it_was(
+    tmp_path: Path, changed: dict[str, Any], message: str
+) -> None:
+    out, task = tmp_path / "out", make_task(tmp_path / "task")
+    claim(out, [task])
+    before = (out / "identity.json").read_bytes()
+    with pytest.raises(ValueError, match=f"out holds another experiment: {message}.*; choose another directory"):
+        claim(out, **{"tasks": [task], **changed})
+    assert (out / "identity.json").read_bytes() == before
+
+
+def test_other_images_under_the_name_of_a_task_are_another_experiment(tmp_path: Path) -> None:
+    claim(tmp_path / "out", [make_task(tmp_path / "a" / "task", seed=0)])
+    with pytest.raises(ValueError, match=r"tasks.task.folder is '.*/a/task' there and '.*/b/task' here"):
+        claim(tmp_path / "out", [make_task(tmp_path / "b" / "task", seed=1)])
+
+
+def test_a_budget_may_grow_and_never_drops_results(tmp_path: Path) -> None:
+    out, task = tmp_path / "out", ExperimentTask("digits", "digits")
+    claim(out, [task], config=with_budget(SMALL, 6))
+    claim(out, [task], config=with_budget(SMALL, 4))  # nothing had come of the first
+    write_summary(out, 4)
+    claim(out, [task], config=with_budget(SMALL, 6))
+    write_summary(out, 6)
+    with pytest.raises(ValueError, match="out holds the results of 6 settings; allowed: a budget of so many and more"):
+        claim(out, [task], config=with_budget(SMALL, 4))
+
+
+@pytest.mark.parametrize("name", ["summary.json", "identity.json"])
+def test_a_directory_of_something_else_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "summary.json").write_text('{"table": []}')
+    (tmp_path / name).write_text('{"data": "abc", "config": {}}')
+    with pytest.raises(ValueError, match=r"choose another"):
+        claim(tmp_path, [ExperimentTask("digits", "digits")])
+    (tmp_path / name).write_text("no JSON")
+    with pytest.raises(ValueError, match=r"choose another"):
+        claim(tmp_path, [ExperimentTask("digits", "digits")])
+
+
+def test_a_run_into_the_directory_of_another_is_refused_before_anything_is_started(tmp_path: Path) -> None:
+    task = ExperimentTask("digits", "digits")
+    claim(tmp_path, [task])
+    with pytest.raises(ValueError, match="experiment is 'small' there and 'demo' here"):
+        run_experiment(
+            "demo", DEMO, [task], out=tmp_path, store=None, place=LOCAL, device="cpu", command=("simpath", "demo")
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["identity.json"]
