@@ -98,7 +98,7 @@ class BlenderRenderer:
         gpu: the one GPU that the child sees, by its name (`sim.devices.gpu_names`); None: all that this process sees.
         timeout_s: longest time without an image before the child is killed.
         memory_limit_mb: resident size past which the child is replaced between two images.
-        retries: how many times an image that was lost with its child is tried again.
+        retries: how many times an image that was lost with its child, or a lost start, is tried again.
         log: file that collects what Blender prints; None: a temporary file.
         pass_fds: file descriptors that the child inherits, such as the lock of the artifact that it writes.
         command: the child's command line; tests put a small stand-in here.
@@ -235,7 +235,10 @@ class BlenderRenderer:
         }
 
     def _start(self) -> Child:
-        if self._child is None:
+        """The child. A start that a signal or the time limit ended is tried again as often as an image."""
+        attempts = 0
+        while self._child is None:
+            attempts += 1
             child = Child(self._command, self._log_path, self._visible, self._pass_fds, self._job["threads"])
             timeout = STARTUP_TIMEOUT_S if self._device == "cpu" else GPU_STARTUP_TIMEOUT_S
             try:
@@ -243,8 +246,13 @@ class BlenderRenderer:
                     child.send({**self._job, "folder": child.folder})
                     head, _ = child.receive(timeout)
             except ChildLost as lost:
+                status = child.process.returncode  # None while it runs, negative after a signal
                 child.stop()
-                raise RenderError(f"Blender did not start: {lost}") from None
+                # one that ended by itself, such as on a failed import, would do so again
+                if (status is not None and status >= 0) or attempts > self._retries:
+                    tried = f" ({attempts} attempts)" if attempts > 1 else ""
+                    raise RenderError(f"Blender did not start: {lost}{tried}") from None
+                continue
             except ChildRefused as refused:
                 child.stop()
                 raise RenderError(str(refused)) from None

@@ -33,6 +33,9 @@ def first_time(what):
     return not seen
 json.loads(sys.stdin.readline())
 with (folder / "starts").open("a") as file: file.write("x")
+started = (folder / "starts").stat().st_size
+if started <= plan.get("killed_starts", 0): os.kill(os.getpid(), 9)
+if started <= plan.get("hung_starts", 0): time.sleep(60)
 if "fatal" in plan:
     send({"kind": "fatal", "error": "X", "message": plan["fatal"]}); sys.exit(1)
 send({"kind": "ready", "programs": "bpy 9.9", "pid": os.getpid()})
@@ -147,21 +150,52 @@ def test_a_killed_child_is_replaced(catalog: AssetCatalog, tmp_path: Path) -> No
     assert done == list(range(10))
 
 
+def test_a_child_that_is_killed_while_it_starts_is_started_again(catalog: AssetCatalog, tmp_path: Path) -> None:
+    with stand_in(catalog, tmp_path, killed_starts=2) as renderer:
+        done = [spec.index for spec, _ in renderer.render(scenes(catalog, 3))]
+    assert done == [0, 1, 2]
+    assert starts(tmp_path) == 3
+
+
+def test_a_child_that_hangs_while_it_starts_is_started_again(
+    catalog: AssetCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sim.render.STARTUP_TIMEOUT_S", 6.0)
+    with stand_in(catalog, tmp_path, hung_starts=1) as renderer:
+        done = [spec.index for spec, _ in renderer.render(scenes(catalog, 3))]
+    assert done == [0, 1, 2]
+    assert starts(tmp_path) >= 2
+
+
+def test_a_child_that_is_killed_at_every_start_is_given_up(catalog: AssetCatalog, tmp_path: Path) -> None:
+    with (
+        stand_in(catalog, tmp_path, killed_starts=99) as renderer,
+        pytest.raises(RenderError, match=r"did not start: .*signal 9 \(3 attempts\)"),
+    ):
+        list(renderer.render(scenes(catalog, 1)))
+    assert starts(tmp_path) == 1 + 2
+
+
 def test_what_blender_says_about_itself_ends_the_run(catalog: AssetCatalog, tmp_path: Path) -> None:
     with (
         stand_in(catalog, tmp_path, fatal="device 'cuda' was asked for") as renderer,
         pytest.raises(RenderError, match="device 'cuda' was asked for"),
     ):
         list(renderer.render(scenes(catalog, 1)))
+    assert starts(tmp_path) == 1
 
 
-def test_a_child_that_does_not_start_is_reported_with_its_last_words(catalog: AssetCatalog, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "import sys; sys.stdin.readline(); sys.exit('no such thing')"]
+def test_a_child_that_cannot_import_is_reported_at_once_with_its_last_words(
+    catalog: AssetCatalog, tmp_path: Path
+) -> None:
+    script = "import sys; sys.stdin.readline(); open(sys.argv[1], 'a').write('x'); import no_such_thing"
+    command = [sys.executable, "-c", script, str(tmp_path / "starts")]
     with (
         BlenderRenderer(catalog, RenderSettings(size=16), command=command) as renderer,
-        pytest.raises(RenderError, match=r"did not start: .*exit status 1 \(no such thing\)"),
+        pytest.raises(RenderError, match=r"did not start: .*exit status 1 \(ModuleNotFoundError.*no_such_thing'\)$"),
     ):
         list(renderer.render(scenes(catalog, 1)))
+    assert starts(tmp_path) == 1
 
 
 def test_a_model_or_hdri_outside_the_catalogue_is_refused(catalog: AssetCatalog, tmp_path: Path) -> None:
