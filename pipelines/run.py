@@ -66,7 +66,8 @@ def run_experiment(
     """Run an experiment, or what is left of it, and write its results under `out`.
 
     Returns:
-        Status 0 when complete, 3 when something could not be made (it is listed, and the rest is done).
+        Status 0 when complete, 3 when something could not be made: it is listed, what had been asked for beside it is
+        done, and nothing further is asked for.
 
     Raises:
         ValueError: the configuration or a task is wrong, or `out` holds another experiment.
@@ -80,20 +81,13 @@ def run_experiment(
     store_root = store or out / "store"
     claim_directory(out, name, config, tasks, cache=store_root / "folders")
     display = Display(status=out / "status.json", title=f"simpath {name}")
-    missing: list[str] = []
-    parts: dict[str, Any] = {}
     with open_place(place, out) as workers:
         flow = Flow(Store(store_root), workers, run=run_name(name, out), progress=display, logs=out / "logs")
         with flow:
             processes, at_once = place.train_processes, config.controller.in_flight
             cores = training_cores(place, workers.size, at_once=at_once, device=device)
             experiment = Experiment(config, tasks, flow, device=device, train_cores=cores, train_processes=processes)
-            try:
-                found = experiment.search()
-                parts = _search_parts(experiment, found, out)
-                parts |= _transfer_parts(experiment, found, out)
-            except StageFailed as error:
-                missing = flow.missing() or [str(error)]
+            parts, missing = _results(experiment, out)
             stages = _stage_rows(display.board)
             # a store of its own holds this run's work only: what earlier sessions took is part of what the run took
             before = [_span(artifact) for artifact in flow.complete()] if store is None else []
@@ -133,6 +127,19 @@ def _check_task(task: ExperimentTask, config: ExperimentConfig) -> None:
                 f"task {task.name}: none of the {len(tried)} {split} images that were tried, "
                 f"{images.names[tried[0]]} for one, can be decoded"
             )
+
+
+def _results(experiment: Experiment, out: Path) -> tuple[dict[str, Any], list[str]]:
+    """Summary entries of the search and of the transfer as far as they can be made, and what is missing."""
+    parts: dict[str, Any] = {}
+    try:
+        found = experiment.search()
+        parts = _search_parts(experiment, found, out)
+        parts |= _transfer_parts(experiment, found, out)
+    except StageFailed as error:
+        # other settings are under way: a later call will want them, and the list is to name all that fails
+        return parts, experiment.flow.drain() or [str(error)]
+    return parts, []
 
 
 def _search_parts(experiment: Experiment, found: Found, out: Path) -> dict[str, Any]:

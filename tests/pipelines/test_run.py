@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import shutil
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,13 +15,16 @@ import pytest
 from PIL import Image
 
 from pipelines.__main__ import build_app
+from pipelines.artifact import Store
 from pipelines.demo_tasks import MadeConfig
-from pipelines.experiment import ExperimentConfig, ExperimentTask
+from pipelines.experiment import Experiment, ExperimentConfig, ExperimentTask
+from pipelines.flow import Flow, InProcess
 from pipelines.identity import claim_directory
 from pipelines.place import LOCAL
 from pipelines.presets import DEMO, PRESETS, SMALL, tasks_under, with_budget
 from pipelines.rendering import DatasetConfig, render_command
-from pipelines.run import _check_task, _some_images, run_experiment
+from pipelines.run import _check_task, _results, _some_images, run_experiment
+from pipelines.stages import Stage, fixed
 from pipelines.summary import Setting, Summary
 from sim.assets import CatalogConfig
 from sim.params import SimParams, SimRanges
@@ -85,6 +90,26 @@ def test_broken_pictures_among_others_are_for_the_features_to_judge(tmp_path: Pa
     for path in (tmp_path / "task").rglob("1*.png"):
         truncate(path)
     _check_task(task, SMALL)
+
+
+def test_what_was_asked_for_beside_a_failed_stage_is_finished(tmp_path: Path, trivial: ModuleType) -> None:
+    fakes = importlib.import_module("fake_stages")
+    broken = Stage("fake_stages:pretrain_on_random_backgrounds", fixed("1"), "python")
+    tasks = (ExperimentTask("a", "a"), ExperimentTask("b", "b"))
+    with (
+        InProcess() as cluster,
+        Flow(Store(tmp_path / "store"), cluster, run="test", stages={**fakes.STAGES, "pretrain": broken}) as flow,
+    ):
+        parts, missing = _results(Experiment(SMALL, tasks, flow), tmp_path)
+    assert parts == {}
+    assert len(missing) == 5 and missing[0].startswith("pretrain ") and "it diverged" in missing[0], missing
+    stages = [artifact.stage for artifact in flow.complete()]
+    assert {name: stages.count(name) for name in ("dataset", "pretrain", "features", "reward")} == {
+        "dataset": 2,
+        "pretrain": 1,
+        "features": 2,
+        "reward": 2,
+    }
 
 
 ODD = RenderConfig(

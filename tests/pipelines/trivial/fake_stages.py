@@ -35,6 +35,12 @@ def pretrain(config: PretrainConfig, *, data: Path, out: Path, device: str, proc
     return {"seed": config.seed, "processes": processes}
 
 
+def pretrain_on_random_backgrounds(config: PretrainConfig, *, data: Path, **others: Any) -> dict[str, Any]:
+    if json.loads((data / "params.json").read_text())["background"] == "fixed":
+        raise ValueError("it diverged")
+    return pretrain(config, data=data, **others)
+
+
 def features(config: FeatureConfig, *, backbone: Path | str, task: str, out: Path, device: str) -> dict[str, Any]:
     params = json.loads(backbone.read_text()) if isinstance(backbone, Path) else None
     rate = 0.25
