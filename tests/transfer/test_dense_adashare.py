@@ -128,6 +128,33 @@ def test_decisions_of_another_shape_are_refused() -> None:
         TaskPlan(network.trunk, dict(network.heads.items()), POLICY[:2])
 
 
+@pytest.mark.parametrize(
+    ("skipped", "block"),
+    [
+        (set(), 7),  # (task, block) -> the last block that all run
+        ({(1, 7)}, 6),
+        ({(0, 7), (1, 6), (2, 6)}, 5),
+        ({(0, index) for index in range(8)}, None),
+    ],
+)
+def test_gradnorm_measures_every_task_at_a_layer_that_all_run(skipped: set[tuple[int, int]], block: int | None) -> None:
+    network = _network()
+    network.decide([[int((task, index) not in skipped) for index in range(8)] for task in range(3)])
+    (layer,) = network.last_shared_layer()
+    part = network.trunk.stem if block is None else network.trunk.blocks[block].residual
+    assert layer is [p for p in part.parameters() if p.dim() == 4][-1]
+    predictions = network(_images())
+    for task in TASKS:
+        (gradient,) = torch.autograd.grad(predictions[task][-1].square().mean(), [layer], retain_graph=True)
+        assert float(gradient.norm()) > 0
+
+
+def test_blocks_that_are_weighed_count_as_run_by_all() -> None:
+    network = _network()
+    network.decide_softly(2, temperature=5.0, generator=_generator())
+    assert network.last_shared_layer() == network.trunk.last_layer()
+
+
 def test_soft_decisions_mix_both_ways_after_the_relu() -> None:
     network = _network().eval()
     network.decide_softly(8, temperature=2.0, generator=_generator())

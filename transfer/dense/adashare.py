@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from transfer.dense.config import NetworkConfig
 from transfer.dense.sharing import Features, SharingNetwork
-from transfer.dense.trunk import DenseTrunk, build_trunk
+from transfer.dense.trunk import DenseTrunk, build_trunk, last_convolution
 from transfer.pathways.executors import SkipUnit
 from transfer.pathways.gates import gumbel_soft, sample_bernoulli
 from transfer.pathways.resnet import Block
@@ -82,7 +82,13 @@ class AdaShare(SharingNetwork):
         return list(self.trunk.parameters())
 
     def last_shared_layer(self) -> list[nn.Parameter]:
-        return self.trunk.last_layer()
+        """The last convolution of the last block that every task runs; the stem's if there is no such block."""
+        for index, block in reversed(list(enumerate(self.trunk.blocks))):
+            # a block that is weighed, not decided, is run by all
+            if all(isinstance(row[index], Tensor) or row[index] == 1 for row in self.decisions):
+                assert isinstance(block, Block)
+                return [last_convolution(block.residual)]
+        return [last_convolution(self.trunk.stem)]
 
 
 def run_tasks(trunk: DenseTrunk, x: Tensor, decisions: Sequence[Sequence[Decision]]) -> list[Tensor]:

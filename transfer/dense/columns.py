@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from transfer.dense.config import NetworkConfig, SharingConfig
 from transfer.dense.sharing import Features, ParameterGroup, SingleTask, distinct
-from transfer.dense.trunk import init_weights
+from transfer.dense.trunk import init_weights, last_convolution
 
 
 class Columns(SingleTask):
@@ -157,8 +157,7 @@ class Sluice(Columns):
             column = self.column(task)
             for stage in range(len(self.stage_channels)):
                 residual = column.stage(stage)[-1].residual
-                weight = next(p for p in reversed(list(residual.parameters())) if p.dim() == 4)
-                terms.append(common_directions(weight.flatten(1), self.subspaces))
+                terms.append(common_directions(last_convolution(residual).flatten(1), self.subspaces))
         return self.sharing.sluice_orthogonality * torch.stack(terms).sum()
 
     def mixers(self) -> list[nn.Parameter]:

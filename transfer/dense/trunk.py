@@ -55,13 +55,18 @@ class DenseTrunk(nn.Module):
         """The weights of the last convolution."""
         final = self.blocks[-1]
         assert isinstance(final, Block)
-        return [next(p for p in reversed(list(final.residual.parameters())) if p.dim() == 4)]
+        return [last_convolution(final.residual)]
 
     def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, C, H / 8, W / 8)
         x = self.stem(x)
         for block in self.blocks:
             x = block(x)
         return x
+
+
+def last_convolution(part: nn.Module) -> nn.Parameter:
+    """The weights of a part's last convolution."""
+    return next(p for p in reversed(list(part.parameters())) if p.dim() == 4)
 
 
 def build_trunk(config: NetworkConfig) -> DenseTrunk:
