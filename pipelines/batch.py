@@ -22,6 +22,13 @@ BATCH_SYSTEMS: tuple[str, ...] = get_args(BatchSystem)
 ScriptSystem = Literal["slurm", "pbs", "lsf", "sge"]
 
 _WALLTIME = re.compile(r"(?:(\d+)-)?(\d{1,3}):(\d{2}):(\d{2})")
+# What the path of a job's log may not hold: it would end there, or a part of it would be replaced.
+_BAD_IN_LOG: dict[ScriptSystem, str] = {
+    "slurm": r'[\x00-\x1f"\\]',
+    "lsf": r'[\x00-\x1f"\\%]',
+    "pbs": r"""[\x00-\x20"'\\:^]""",
+    "sge": r"""[\x00-\x20"'\\:,$]""",
+}
 # What a worker needs to save a checkpoint and to hand back its tasks before the batch system kills it.
 _SAVING_S = 300
 
@@ -137,29 +144,38 @@ def worker_options(system: str, config: BatchConfig, resources: str, logs: Path)
 def batch_script(system: ScriptSystem, config: BatchConfig, command: Sequence[str], *, name: str, log: Path) -> str:
     """A shell script that runs `command` as one batch job, saves on pre-emption or walltime, and queues again.
 
-    The batch system's early SIGTERM goes to the command, which saves and ends with status 75; the job then queues
-    itself again (where the system can), and the command finds its finished work in the store.
+    An early signal (SLURM and LSF: SIGTERM; SGE: SIGUSR1 and SIGUSR2; PBS has none, there the script's own clock sends
+    SIGTERM) goes to the command as SIGTERM. It saves and ends with status 75; the job then queues itself again (where
+    the system can), and the command finds its finished work in the store.
+
+    Raises:
+        ValueError: no command, or a name or a log's path that the system cannot take.
     """
     if not command:
-        raise ValueError("nothing to submit: give the command after --")
-    header = _directives(system, config, name, log)
+        raise ValueError("nothing to submit: the command is empty")
+    header = _directives(system, config, name, _log_path(system, log))
     again = {
         "slurm": 'scontrol requeue "$SLURM_JOB_ID"',
         "pbs": 'qrerun "$PBS_JOBID"',
         "lsf": "exit 75",
         "sge": "exit 99",
     }
+    # in the foreground the signal goes to the command alone, not to the children that it has yet to stop itself
+    clock = f"timeout --foreground --preserve-status {config.lifetime_s} " if system == "pbs" else ""
     lines = [
         "#!/usr/bin/env bash",
         *header,
         "",
         *config.prologue,
-        f"{shlex.join(command)} &",
+        "client= signalled=",
+        "trap 'signalled=yes; [ -z \"$client\" ] || kill -TERM $client' TERM USR1 USR2",
+        "# where USR1 and USR2 reach the command too, they must not end it unsaved",
+        f"(trap '' USR1 USR2; exec {clock}env {shlex.join(command)}) &",
         "client=$!",
-        "trap 'kill -TERM $client' TERM USR2",
-        "# a trapped signal ends `wait` early: wait until the command has really ended",
-        "wait $client; status=$?",
-        "while kill -0 $client 2>/dev/null; do wait $client; status=$?; done",
+        '[ -z "$signalled" ] || kill -TERM $client',
+        "# a trapped signal ends `wait` early: wait until none has",
+        "signalled=yes",
+        "while [ $signalled ]; do signalled=; wait $client; status=$?; done",
         f"if [ $status -eq 75 ]; then {again[system]}; fi",
         "exit $status",
     ]
@@ -182,7 +198,15 @@ def submit(system: ScriptSystem, script: Path) -> str:
     return done.stdout.strip()
 
 
-def _directives(system: ScriptSystem, config: BatchConfig, name: str, log: Path) -> list[str]:
+def _log_path(system: ScriptSystem, log: Path) -> str:
+    """The path as a directive takes it: SLURM and LSF read quotes, the others read up to the first blank."""
+    if bad := re.search(_BAD_IN_LOG[system], str(log)):
+        raise ValueError(f"the job's log would be {str(log)!r}, but {system} takes no {bad[0]!r} in its path")
+    text = str(log).replace("%", "%%") if system == "slurm" else str(log)
+    return text if shlex.quote(text) == text else f'"{text}"'
+
+
+def _directives(system: ScriptSystem, config: BatchConfig, name: str, log: str) -> list[str]:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise ValueError(f"job name {name!r}; allowed: letters, digits, dot, dash, underscore")
     clock = config.clock()

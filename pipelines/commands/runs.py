@@ -130,7 +130,7 @@ def submit(
     The job saves and queues itself again when it is pre-empted or its walltime ends.
 
     Args:
-        command: in quotes, for example "simpath run small --tasks DIR --out OUT --cluster slurm".
+        command: in quotes, for example --command "simpath run small --tasks DIR --out OUT --cluster slurm".
         script: file to write; the job's output goes to a .log beside it.
         system: the batch system.
         batch: what the job asks for.

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import os
+import signal
 import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from pipelines.batch import BATCH_SYSTEMS, BatchConfig, batch_script, submit, worker_options
@@ -57,6 +63,108 @@ def test_the_command_reaches_the_shell_as_it_was_given(tmp_path: Path) -> None:
         done = subprocess.run(["bash", script], capture_output=True, text=True, check=False)
         assert done.stdout.splitlines() == COMMAND
         assert done.returncode == status
+
+
+SAVES = "trap 'kill $!; exit 75' TERM; touch ready; sleep 600 & wait"
+REQUEUED = {"slurm": (75, "scontrol requeue 7"), "pbs": (75, "qrerun 7"), "lsf": (75, ""), "sge": (99, "")}
+
+
+def start_job(folder: Path, system: Any, command: list[str]) -> subprocess.Popen[bytes]:
+    """The script of a batch job, as a batch system starts it, once its command has said that it is ready."""
+    for name in ("scontrol", "qrerun"):
+        (folder / name).write_text(f'#!/bin/sh\necho {name} "$@" > again\n')
+        (folder / name).chmod(0o755)
+    script = folder / "job.sh"
+    script.write_text(batch_script(system, BatchConfig(walltime="01:00:00"), command, name="x", log=folder / "log"))
+    path = f"{folder}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "SLURM_JOB_ID": "7", "PBS_JOBID": "7"}
+    job = subprocess.Popen(["bash", script], cwd=folder, env=environment, start_new_session=True)
+    wait_for(lambda: (folder / "ready").exists())
+    return job
+
+
+def wait_for(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def check_requeued(job: subprocess.Popen[bytes], folder: Path, system: str) -> None:
+    status, asked = REQUEUED[system]
+    assert job.wait(60) == status
+    again = folder / "again"
+    assert (again.read_text().strip() if again.exists() else "") == asked
+
+
+@pytest.mark.parametrize("early", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
+@pytest.mark.parametrize("system", REQUEUED)
+def test_an_early_signal_saves_the_command_and_queues_the_job_again(tmp_path: Path, system: str, early: int) -> None:
+    job = start_job(tmp_path, system, ["bash", "-c", SAVES])
+    if early == signal.SIGTERM:
+        job.send_signal(early)
+    else:
+        os.killpg(job.pid, early)  # SGE warns every process of the job
+    check_requeued(job, tmp_path, system)
+
+
+def test_on_pbs_the_script_itself_stops_the_command_before_the_walltime(tmp_path: Path) -> None:
+    job = start_job(tmp_path, "pbs", ["bash", "-c", SAVES])
+    (clock,) = [child for child in psutil.Process(job.pid).children() if child.name() == "timeout"]
+    assert "3300" in clock.cmdline()  # the hour less 5 minutes to save
+    clock.send_signal(signal.SIGALRM)  # as its timer does
+    check_requeued(job, tmp_path, "pbs")
+
+
+def simpath_submit(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipelines", "submit", *map(str, words)]
+    root = Path(__file__).parents[2]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=root, env={**os.environ})
+
+
+def test_submit_writes_a_script_that_runs_the_command(tmp_path: Path) -> None:
+    script = tmp_path / "a folder" / "job.sh"
+    words = ("--command", "echo run small --out 'my results'", "--script", script, "--dry-run")
+    done = simpath_submit(*words, "--batch.cores", "2")
+    assert (done.returncode, done.stdout) == (0, f"script  {script}\n"), done.stderr
+    text = script.read_text()
+    assert "#SBATCH --cpus-per-task=2\n" in text
+    assert f'#SBATCH --output="{tmp_path}/a folder/job.log"\n' in text
+    ran = subprocess.run(["bash", script], capture_output=True, text=True, check=True)
+    assert ran.stdout == "run small --out my results\n"
+    refused = simpath_submit(*words, "--system", "pbs")
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines() == [
+        f"simpath: the job's log would be '{tmp_path}/a folder/job.log', but pbs takes no ' ' in its path"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("system", "path", "line"),
+    [
+        ("slurm", "/plain/log", "#SBATCH --output=/plain/log"),
+        ("slurm", "/at 50%/it's #1", '#SBATCH --output="/at 50%%/it\'s #1"'),
+        ("lsf", "/a b/log", '#BSUB -o "/a b/log"'),
+        ("pbs", "/it-is/log", "#PBS -o /it-is/log"),
+        ("sge", "/it-is/log", "#$ -o /it-is/log"),
+    ],
+)
+def test_a_logs_path_is_quoted_where_it_must_be(system: Any, path: str, line: str) -> None:
+    assert line in batch_script(system, CONFIG, COMMAND, name="x", log=Path(path)).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("system", "path"),
+    [
+        *(("slurm", path) for path in ("/a\n#SBATCH --uid=0", '/a"b', "/a\\b")),
+        *(("lsf", path) for path in ("/a\rb", '/a"b', "/%J")),
+        *(("pbs", path) for path in ("/a b", "/a\tb", "/host:path")),
+        *(("sge", path) for path in ("/a b", "/a,b", "/$HOME")),
+    ],
+)
+def test_a_logs_path_that_the_system_would_misread_is_refused(system: Any, path: str) -> None:
+    with pytest.raises(ValueError, match=rf"the job's log would be .*, but {system} takes no '.*' in its path"):
+        batch_script(system, CONFIG, COMMAND, name="x", log=Path(path))
 
 
 @pytest.mark.parametrize(
