@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import time
 import uuid
@@ -192,6 +193,9 @@ def open_cluster(
         elif spec in BATCH_SYSTEMS:
             if scratch is None:
                 raise ValueError(f"cluster {spec!r} needs a directory that this machine and the nodes share")
+            if not re.fullmatch(r"[\w@+=,./:-]+", str(scratch)):
+                # dask-jobqueue writes it into the jobs' scripts as it is
+                raise ValueError(f"directory {str(scratch)!r}; allowed on a batch system: letters, digits, _@+=,./:-")
             batch = batch or BatchConfig()
             planned = (batch.cores, batch.gpus)
             client = stack.enter_context(_batch(spec, batch, scratch))

@@ -135,6 +135,14 @@ def test_unknown_clusters_and_dead_addresses_are_named(trivial: ModuleType) -> N
         pass
 
 
+@pytest.mark.parametrize("name", ["my results", "a\nb", "it's", "50%", "$HOME"])
+def test_a_directory_that_would_break_the_jobs_scripts_is_refused(tmp_path: Path, name: str) -> None:
+    what = "directory .*; allowed on a batch system: letters, digits, "
+    with pytest.raises(ValueError, match=what), open_cluster("slurm", scratch=tmp_path / name):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_performance_report_without_bokeh_is_refused_before_anything_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
