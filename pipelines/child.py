@@ -32,7 +32,7 @@ from typing import IO, Any, NoReturn
 import psutil
 
 from pipelines.configs import from_json, to_json
-from pipelines.job import Emit, Job, Outcome, Session, Stopped, StopRequest, append_log, run_job
+from pipelines.job import Emit, Job, Outcome, Session, Stopped, StopRequest, append_log, open_log, run_job
 from sim.devices import gpu_names, visible_variable
 
 EXIT_SAVED = 75
@@ -48,10 +48,9 @@ class Child:
     def __init__(self, kind: str, cores: int, gpus: tuple[str, ...], log: str) -> None:
         self.kind, self.cores, self.gpus = kind, cores, gpus
         self.jobs_done = 0
-        Path(log).parent.mkdir(parents=True, exist_ok=True)
         read_end, write_end = os.pipe()
         try:
-            with Path(log).open("ab") as output:
+            with os.fdopen(open_log(log), "ab") as output:
                 # a session of its own: Ctrl-C in the terminal reaches the client, which stops us in order
                 self._process = subprocess.Popen(  # nosec B603 # our own module, arguments as a list
                     [sys.executable, "-m", "pipelines.child", str(write_end)],
@@ -269,8 +268,10 @@ def serve(messages: IO[str], jobs: Callable[[], Job]) -> NoReturn:
             _redirect_output(job.log)
             outcome = run_job(job, send, session, stop)
             stop.polled = False
-            sys.stdout.flush()
-            sys.stderr.flush()
+            # a full disk: the outcome counts, not what the log misses
+            with suppress(OSError):
+                sys.stdout.flush()
+                sys.stderr.flush()
             send({"outcome": to_json(outcome)})
             if stop.requested:
                 raise Stopped
@@ -288,8 +289,7 @@ def _on_sigterm(stop: StopRequest) -> None:
 
 
 def _redirect_output(log: str) -> None:
-    Path(log).parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    descriptor = open_log(log)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)

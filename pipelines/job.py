@@ -6,6 +6,7 @@ The same `run_job` serves a child process (`pipelines.child`), a Dask worker for
 
 from __future__ import annotations
 
+import errno
 import functools
 import importlib
 import inspect
@@ -158,6 +159,9 @@ def run_job(job: Job, emit: Emit, session: Session, stop: StopRequest | None = N
         status, error = "stopped", "stopped by SIGTERM"
     except Exception as caught:
         status, error = "crashed" if isinstance(caught, ProcessDied) else "failed", describe(caught)
+        # what an open file raises when the disk is full names no path
+        if isinstance(caught, OSError) and caught.errno in (errno.ENOSPC, errno.EDQUOT) and caught.filename is None:
+            error += f" (store: {job.store})"
         # a stage that was asked to stop says so by an exception of its own
         if stop.requested:
             status, error = "stopped", "stopped by SIGTERM"
@@ -181,12 +185,18 @@ def describe(error: BaseException) -> str:
 
 
 def append_log(path: str, text: str) -> None:
-    """Append a line, or lines, to a log file."""
-    file = Path(path)
-    if not file.parent.is_dir():
-        file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a", encoding="utf-8") as log:
+    """Append a line, or lines, to a log file, unless the disk is full or will not have it for another reason: an
+    error of the log must not hide the outcome of the job."""
+    with suppress(OSError), os.fdopen(open_log(path), "a", encoding="utf-8") as log:
         log.write(text if text.endswith("\n") else text + "\n")
+
+
+def open_log(path: str) -> int:
+    """Descriptor of a log file to append to; where it cannot be opened, one that drops what it is given (see above)."""
+    with suppress(OSError):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    return os.open(os.devnull, os.O_WRONLY)
 
 
 def resolve(function: str) -> Callable[..., Any]:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TextIO
@@ -246,8 +247,10 @@ class Display:
         record["host"] = socket.gethostname()
         now = time.monotonic()
         record |= {"elapsed_s": round(now - self._started, 1), **self.board.as_json(now)}
-        self._status.parent.mkdir(parents=True, exist_ok=True)
-        write_text(self._status, json.dumps(record, indent=1) + "\n")
+        # a full disk: the stages say so with their own reasons, which an error from here would hide
+        with suppress(OSError):
+            self._status.parent.mkdir(parents=True, exist_ok=True)
+            write_text(self._status, json.dumps(record, indent=1) + "\n")
 
     def _line(self, now: float) -> str:
         parts = []

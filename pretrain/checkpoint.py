@@ -6,6 +6,7 @@ is written under a temporary name and moved into place.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -43,7 +44,12 @@ class BackboneInfo:
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls `write` with a temporary name beside `path`, flushes the file to disk and moves it into place."""
+    """Calls `write` with a temporary name beside `path`, flushes the file to disk and moves it into place.
+
+    Raises:
+        OSError: the disk is full (named with `path`, whatever `write` raises then), or cannot be written for another
+            reason that `write` tells.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -51,8 +57,36 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except Exception as error:
+        number = _system_error(error, temporary)
+        full = number in (errno.ENOSPC, errno.EDQUOT)
+        # an OSError of another kind has its own words, and perhaps another file that it is about
+        if number is None or (isinstance(error, OSError) and not full):
+            raise
+        why = f"the disk is full: {path.name} could not be written" if full else os.strerror(number)
+        raise OSError(number, why, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _system_error(error: Exception, temporary: Path) -> int | None:
+    """The errno behind a failed write, None where there is none.
+
+    safetensors puts it into the text of an exception of its own ("… (os error 28)"). torch.save loses it ("unexpected
+    pos 640 vs 598"), so the disk is asked once more while the half-written file still fills it.
+    """
+    if isinstance(error, OSError):
+        return error.errno
+    if told := re.search(r"\(os error (\d+)\)", str(error)):
+        return int(told[1])
+    if isinstance(error, RuntimeError) and temporary.exists():
+        try:
+            with temporary.open("ab") as file:
+                file.write(bytes(1 << 16))
+                os.fsync(file.fileno())
+        except OSError as again:
+            return again.errno
+    return None
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

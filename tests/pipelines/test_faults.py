@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -12,14 +13,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
 from pipelines.artifact import Store
 from pipelines.care import verify
 from pipelines.cluster import ClusterLost, open_cluster, worker_resources
 from pipelines.flow import Flow, InProcess, StageFailed
 from pipelines.place import TlsFiles
+from pipelines.progress import Display
 
 
 @pytest.fixture
@@ -34,16 +38,22 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", folder], check=True)
 
 
+def fill(disk: Path) -> Path:
+    """A file that leaves no byte free."""
+    filler = disk / "filler"
+    filler.write_bytes(bytes(os.statvfs(disk).f_bavail * 4096))
+    return filler
+
+
 def test_a_full_disk_is_named_and_the_run_completes_once_there_is_space(
     small_disk: Path, tmp_path: Path, trivial: ModuleType
 ) -> None:
     store = Store(small_disk / "store")
-    filler = small_disk / "filler"
     with InProcess() as cluster:
         with Flow(store, cluster, run="test", stages=trivial.STAGES, logs=tmp_path / "logs") as flow:
             first = flow.submit("inline", trivial.NumberConfig(1))
             flow.result(first)
-            filler.write_bytes(bytes(os.statvfs(small_disk).f_bavail * 4096))
+            filler = fill(small_disk)
             second = flow.submit("inline", trivial.NumberConfig(2, 0.1))
             total = flow.submit("total", trivial.SumConfig(), {"numbers": [first, second]})
             missing = flow.drain()
@@ -60,6 +70,71 @@ def test_a_full_disk_is_named_and_the_run_completes_once_there_is_space(
             assert flow.result(total).summary == {"total": 3}
     assert verify(store) == []
     assert not list((store.root / "partial").iterdir())
+
+
+@pytest.mark.parametrize("stage", ["inline", "number"])
+def test_a_full_disk_that_holds_logs_and_status_too_hides_no_reason(
+    small_disk: Path, trivial: ModuleType, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # with it the faulty stage would already fail in its print
+    store, status, said = Store(small_disk / "store"), small_disk / "out" / "status.json", io.StringIO()
+    with InProcess() as cluster:
+        with Flow(store, cluster, run="test", stages=trivial.STAGES, progress=Display(said, status=status)) as flow:
+            flow.result(flow.submit(stage, trivial.NumberConfig(1)))
+            filler = fill(small_disk)
+            wrong = flow.submit("faulty", trivial.FaultConfig("raise"))
+            number = flow.submit(stage, trivial.NumberConfig(2, 0.1))
+            reasons = {name: line for line in flow.drain() for name in ("faulty", stage) if line.startswith(name)}
+        assert reasons["faulty"].startswith(f"faulty {wrong.digest[:12]}: the value is 3; allowed: 4 (log: ")
+        full = f"[Errno 28] No space left on device (store: {store.root})"
+        assert reasons[stage].startswith(f"{stage} {number.digest[:12]}: {full} (log: ")
+        assert full in said.getvalue()
+        filler.unlink()
+        with Flow(store, cluster, run="test", stages=trivial.STAGES, progress=Display(said, status=status)) as flow:
+            flow.result(flow.submit(stage, trivial.NumberConfig(2, 0.1)))
+    assert json.loads(status.read_text(encoding="utf-8"))["state"] == "ended"
+    assert verify(store) == []
+
+
+def test_a_log_that_cannot_be_opened_costs_no_artifact(tmp_path: Path, trivial: ModuleType) -> None:
+    (tmp_path / "logs").write_text("a file where the folder of the logs should be")
+    with (
+        InProcess() as cluster,
+        Flow(Store(tmp_path / "store"), cluster, run="test", stages=trivial.STAGES, logs=tmp_path / "logs") as flow,
+    ):
+        assert flow.result(flow.submit("number", trivial.NumberConfig(1))).summary["threads"] == 1
+
+
+def test_a_checkpoint_that_does_not_fit_on_the_disk_is_named(small_disk: Path) -> None:
+    import torch
+
+    from pretrain.checkpoint import checkpoints, save_checkpoint
+
+    save_checkpoint(small_disk, 1, {"weights": torch.zeros(1000)}, keep=2)
+    with pytest.raises(OSError, match=r"the disk is full: step-00000002\.pt could not be written"):
+        save_checkpoint(small_disk, 2, {"weights": torch.zeros(300_000), "more": torch.zeros(300_000)}, keep=2)
+    assert [path.name for path in checkpoints(small_disk)] == ["step-00000001.pt"]
+    assert [path.name for path in small_disk.iterdir()] == ["step-00000001.pt"]
+
+
+def test_features_that_do_not_fit_on_the_disk_are_one_line_of_evaluate(small_disk: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(300):  # 0.6 MB of features beside 0.6 MB that lie there
+        folder = tmp_path / "task" / ("train" if number < 290 else "test") / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+    (small_disk / "filler").write_bytes(bytes(600_000))
+    words = ["evaluate", "--backbone", "random:resnet18", "--task", str(tmp_path / "task"), "--size", "8"]
+    out = small_disk / "out"
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines", *words, "--out", str(out)], capture_output=True, text=True, check=False
+    )
+    file = out / "features" / "features.safetensors"
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"simpath: the disk is full: features.safetensors could not be written: {file}"
+    )
+    assert "Traceback" not in done.stderr and not file.exists()
 
 
 def test_a_store_that_turns_read_only_is_named_and_goes_on_later(

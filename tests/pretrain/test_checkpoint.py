@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -155,3 +157,23 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         write_atomic(path, fail)
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
     assert path.read_text() == "old"
+
+
+def test_an_error_of_a_write_keeps_its_own_words_unless_it_is_a_full_disk(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"absent\.txt"):
+        write_atomic(tmp_path / "copy.txt", lambda name: name.write_bytes((tmp_path / "absent.txt").read_bytes()))
+    with pytest.raises(RuntimeError, match="a layer of another kind"):
+        write_atomic(tmp_path / "weights.pt", _fail_with(RuntimeError("a layer of another kind")))
+    with pytest.raises(PermissionError, match=r"weights\.safetensors"):
+        write_atomic(tmp_path / "weights.safetensors", _fail_with(Exception("I/O error: denied (os error 13)")))
+    with pytest.raises(OSError, match=r"the disk is full: weights\.pt could not be written"):
+        write_atomic(tmp_path / "weights.pt", _fail_with(OSError(errno.EDQUOT, "Disk quota exceeded")))
+    assert list(tmp_path.iterdir()) == []
+
+
+def _fail_with(error: Exception) -> Callable[[Path], None]:
+    def fail(name: Path) -> None:
+        name.write_text("half")
+        raise error
+
+    return fail
