@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from transfer.dense.config import ADMITTED, DEPTHS, AdaShareConfig, MultitaskConfig, NetworkConfig
+from transfer.dense.config import ADMITTED, AdaShareConfig, MultitaskConfig, NetworkConfig
 from transfer.dense.data import (
     Sampler,
     Scene,
@@ -27,7 +27,6 @@ from transfer.dense.data import (
 )
 from transfer.dense.losses import DenseTask
 from transfer.dense.metrics import IGNORED, NO_VALUE
-from transfer.dense.presets import PRESETS
 
 TASKS = ("segmentation", "normals", "depth", "keypoints", "edges")
 VIEW = ViewConfig(crop=16, scale=(0.5, 1.5), flip=True, depth="metres")
@@ -232,16 +231,6 @@ def test_undecoded_normals_are_learned_as_bytes() -> None:
 def test_settings_that_cannot_work_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         MultitaskConfig(**changes)  # type: ignore[arg-type]
-
-
-def test_presets_hold_the_published_values() -> None:
-    assert len(PRESETS) == 5
-    for config in PRESETS.values():
-        blocks = sum(DEPTHS[config.network.arch])
-        assert config.adashare.opened(config.adashare.policy_phases - 1, blocks) == blocks
-    taskonomy = PRESETS["taskonomy"]
-    assert taskonomy.loss_weights == (1, 3, 2, 7, 7) and taskonomy.learning_rate_factor == 0.3
-    assert PRESETS["nyuv2_2"].network.arch == "resnet18" and PRESETS["nyuv2_3"].network.arch == "resnet34"
 
 
 def test_a_table_has_every_admitted_pair_once_and_the_reference_first() -> None:

@@ -102,8 +102,8 @@ class AdaShareConfig:
 
     warmup_iterations: int = 4000
     """Hard sharing before the policy starts to learn."""
-    policy_phases: int = 320
-    """Rounds of weights first, policy second. NYUv2: 16,000 iterations in rounds of one epoch of 795 images."""
+    policy_phases: int = 372
+    """Rounds of weights first, policy second; see `presets.py` for the arithmetic of NYUv2's."""
     weight_iterations: int | None = None
     """Per round; none: one epoch of the larger part of the training images."""
     policy_iterations: int | None = None
