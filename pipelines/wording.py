@@ -23,7 +23,7 @@ METHODS = {
 }
 MEANING = {
     "random weights": "no pre-training",
-    "random": "mean of drawn settings",
+    "random": "mean over settings, each as likely",
     "all_off": "no variation",
     "all_on": "everything varies",
     "best_fixed": "one setting for all tasks",
