@@ -150,8 +150,8 @@ class Experiment:
     def dataset(self, setting: Setting) -> Handle:
         """Rendered images of a setting; equal settings are one artifact."""
         dataset = self._dataset_config(setting)
-        knobs = {"device": self._render_device}
-        shards = [self.flow.submit("render_shard", shard, knobs=knobs) for shard in dataset.shards()]
+        device = self._render_device
+        shards = [self.flow.submit("render_shard", shard, knobs={"device": device}) for shard in dataset.shards(device)]
         return self.flow.submit("dataset", dataset, {"shards": shards})
 
     def render_command(self, setting: Setting) -> tuple[str, ...]:

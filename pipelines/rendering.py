@@ -24,6 +24,8 @@ class ShardConfig:
     render: RenderConfig
     start: int
     count: int
+    device: Device = dataclasses.field(default="cpu", metadata={"omit_default": True})
+    """Whose bytes it has: a store holds shards of several devices apart. What renders is the stage's `device`."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,10 @@ class DatasetConfig:
     render: RenderConfig
     num_images: int
 
-    def shards(self) -> Iterator[ShardConfig]:
+    def shards(self, device: Device = "cpu") -> Iterator[ShardConfig]:
         """A set that grows keeps its full shards: their configurations do not know how many follow."""
         for start, count in shard_plan(self.render, self.num_images):
-            yield ShardConfig(self.render, start, count)
+            yield ShardConfig(self.render, start, count, device)
 
 
 def shard_stage(

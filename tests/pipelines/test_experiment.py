@@ -19,7 +19,7 @@ from pipelines.presets import DEMO, SMALL, tasks_under
 from pipelines.results import ALL_ON, CHOSEN, RANDOM, RANDOM_WEIGHTS
 from pipelines.stages import Stage, fixed
 from pretrain.train import PretrainConfig
-from sim.params import all_on
+from sim.params import TASK2SIM_SPACE, all_on
 
 TASKS = (ExperimentTask("a", "a"), ExperimentTask("b", "b"))
 CONFIG = dataclasses.replace(SMALL, controller=ReinforceConfig(budget=8), uniform_settings=2, final_seeds=2)
@@ -58,6 +58,18 @@ def test_equal_choices_render_and_train_once(flow: Flow) -> None:
     found = experiment.search()
     trained = [outcome for outcome in flow.outcomes if "pretrain" in str(flow.store.load(outcome.digest).stage)]
     assert len(trained) == len(found.settings)
+
+
+def test_a_run_that_goes_on_with_another_device_mixes_no_shards(flow: Flow) -> None:
+    setting = Setting("s0", "all on", all_on(TASK2SIM_SPACE), "all_on")
+    handles, rendered = [], []
+    for device in ("cpu", "cuda", "cpu"):
+        handles.append(Experiment(CONFIG, TASKS, flow, device=device).dataset(setting))
+        flow.wait(handles)
+        shards = flow.store.load(handles[-1].digest).metadata["inputs"]["shards"]
+        rendered.append({flow.store.load(digest).metadata["config"].get("device", "cpu") for digest in shards})
+    assert rendered == [{"cpu"}, {"optix"}, {"cpu"}]
+    assert handles[0] == handles[2] != handles[1]
 
 
 def test_a_training_has_the_processes_that_were_asked_for(flow: Flow) -> None:
