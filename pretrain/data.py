@@ -13,7 +13,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -71,7 +71,7 @@ class ShardSet:
     label: NDArray[np.int64]  # (N,) row in `classes`
     keys: NDArray[np.bytes_]  # (N,)
     digest: str
-    """sha256 over the names and sha256s of the used shards and the classes."""
+    """`data_digest` of the used shards."""
     skipped: tuple[str, ...]
     """Bad shards that were left out (only with `on_bad_shard="skip"`), each with its reason."""
 
@@ -107,6 +107,20 @@ def read_index(text: str, location: str) -> ShardIndex:
     return ShardIndex(location, rows, classes)
 
 
+def load_index(directory: Path, location: str | None = None) -> ShardIndex:
+    """`read_index` of a local directory. Raises FileNotFoundError when there is none."""
+    path = directory / INDEX_NAME
+    location = location or str(directory)
+    if not path.is_file():
+        raise FileNotFoundError(f"{location}: no {INDEX_NAME} (not a finished data set directory)")
+    return read_index(path.read_text(encoding="utf-8"), location)
+
+
+def data_digest(rows: Iterable[ShardRow], classes: tuple[str, ...]) -> str:
+    """sha256 over the names and sha256s of the used shards and the classes."""
+    return hashlib.sha256(json.dumps([[[row.name, row.sha256] for row in rows], classes]).encode()).hexdigest()
+
+
 def _check_plain(name: str, where: str) -> None:
     """webdataset would run `pipe:` names as shell commands and open URLs; here a shard is a file beside its index."""
     path = PurePosixPath(name)
@@ -136,10 +150,7 @@ def open_shards(
         ShardError: a bad shard (`stop`), or no good one.
     """
     location = location or str(directory)
-    path = directory / INDEX_NAME
-    if not path.is_file():
-        raise FileNotFoundError(f"{location}: no {INDEX_NAME} (not a finished data set directory)")
-    index = read_index(path.read_text(encoding="utf-8"), location)
+    index = load_index(directory, location)
     used: list[ShardRow] = []
     scans: list[_Scan] = []
     skipped: list[str] = []
@@ -162,7 +173,6 @@ def open_shards(
             pool.shutdown(wait=True, cancel_futures=True)
     if not used:
         raise ShardError(f"{location}: none of the {len(index.rows)} shards can be used; first: {skipped[0]}")
-    said = [[row.name, row.sha256] for row in used]
     return ShardSet(
         location=location,
         names=tuple(row.name for row in used),
@@ -173,7 +183,7 @@ def open_shards(
         length=np.array([x for scan in scans for x in scan.length], dtype=np.int64),
         label=np.array([x for scan in scans for x in scan.label], dtype=np.int64),
         keys=np.array([x for scan in scans for x in scan.keys], dtype=np.bytes_),
-        digest=hashlib.sha256(json.dumps([said, index.classes]).encode()).hexdigest(),
+        digest=data_digest(used, index.classes),
         skipped=tuple(skipped),
     )
 

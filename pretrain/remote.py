@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pretrain.checkpoint import write_atomic
-from pretrain.data import INDEX_NAME, OnBadShard, Progress, ShardError, ShardRow, read_index
+from pretrain.data import INDEX_NAME, OnBadShard, Progress, ShardError, ShardIndex, ShardRow, load_index, read_index
 
 CHUNK_BYTES = 1 << 20
 DOWNLOADS = 4
@@ -22,6 +22,17 @@ DOWNLOADS = 4
 
 def is_remote(location: str) -> bool:
     return "://" in location
+
+
+def index_at(location: str) -> ShardIndex:
+    """The index of a data set, local or not, without its shards.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: no index, or none that can be read.
+    """
+    if not is_remote(location):
+        return load_index(Path(location))
+    return read_index(_fetch_index(*_open_system(location), location), location)
 
 
 def fetch_shards(
@@ -38,12 +49,7 @@ def fetch_shards(
         ValueError: an address of an unknown kind.
     """
     system, root = _open_system(location)
-    try:
-        text = bytes(system.cat_file(f"{root}/{INDEX_NAME}")).decode()
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{location}: no {INDEX_NAME} (not a finished data set directory)") from None
-    except Exception as error:  # each file system has its own errors: aiohttp's, botocore's, ...
-        raise OSError(f"{location}: {INDEX_NAME} cannot be read: {_one_line(error)}") from None
+    text = _fetch_index(system, root, location)
     index = read_index(text, location)
     directory = cache / hashlib.sha256(text.encode()).hexdigest()[:16]
     directory.mkdir(parents=True, exist_ok=True)
@@ -65,6 +71,15 @@ def fetch_shards(
             pool.shutdown(wait=True, cancel_futures=True)
     write_atomic(directory / INDEX_NAME, lambda path: path.write_text(text, encoding="utf-8"))
     return directory
+
+
+def _fetch_index(system: Any, root: str, location: str) -> str:
+    try:
+        return bytes(system.cat_file(f"{root}/{INDEX_NAME}")).decode()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{location}: no {INDEX_NAME} (not a finished data set directory)") from None
+    except Exception as error:  # each file system has its own errors: aiohttp's, botocore's, ...
+        raise OSError(f"{location}: {INDEX_NAME} cannot be read: {_one_line(error)}") from None
 
 
 def _open_system(location: str) -> tuple[Any, str]:

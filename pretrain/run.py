@@ -40,6 +40,7 @@ from pretrain.train import (
     TrainingDivergedError,
     check_same_run,
     config_values,
+    data_values,
 )
 from pretrain.watch import Watch
 
@@ -108,16 +109,13 @@ def _run(
 ) -> dict[str, Any]:
     started = time.monotonic()
     shards = ranks.share(lambda: _open(data, out, knobs))
-    identity = {
-        "config": config_values(config),
-        "data": {"num_classes": len(shards.classes), "classes": list(shards.classes), "data_digest": shards.digest},
-    }
+    identity = {"config": config_values(config), "data": data_values(shards.classes, shards.digest)}
     total = config.epochs * steps_per_epoch(len(shards), config.batch_size)
     unit = 2 if config.mixes else 1
     rank_slice(config.batch_size, ranks.rank, ranks.world_size, unit)  # refuses a batch too small for the ranks
     ranks.share(lambda: _claim(out, identity))
     source = _source(config, shards, knobs)
-    val_source = None
+    val_source = val_shards = None
     if val is not None:
         val_shards = ranks.share(lambda: _open(val, out, knobs))
         if val_shards.classes != shards.classes:
@@ -205,6 +203,8 @@ def _run(
         "seconds": round(time.monotonic() - started, 1),
         **watch.final(),
         "val_accuracy_best": best if val is not None else None,
+        "val_digest": val_shards.digest if val_shards is not None else None,
+        "val_skipped_shards": list(val_shards.skipped) if val_shards is not None else [],
         "backbone": BACKBONE_NAME,
         "config": config_values(config),
         "classes": list(shards.classes),

@@ -156,15 +156,14 @@ def pretrain(
             minds the signals.
 
     Raises:
-        FileNotFoundError, ValueError: bad data, bad settings, or `out` holds another configuration's run.
+        FileNotFoundError, ValueError: bad data, bad settings, or `out` holds a run of another configuration or on other
+            data, or something else.
         TrainingDivergedError: the loss is not finite.
         SavedAndStoppedError: stopped by SIGTERM or `stop`, after saving.
     """
-    finished = out / SUMMARY_NAME
     check_same_run(out / CONFIG_NAME, {"config": config_values(config)})
-    if finished.is_file():
-        summary: dict[str, Any] = json.loads(finished.read_text(encoding="utf-8"))
-        return summary
+    if (out / SUMMARY_NAME).is_file():
+        return _finished_run(out, str(data), None if val is None else str(val))
 
     from pretrain.run import Knobs, run
 
@@ -191,15 +190,49 @@ def config_values(config: PretrainConfig) -> dict[str, Any]:
     return values
 
 
+def data_values(classes: tuple[str, ...], digest: str) -> dict[str, Any]:
+    """What is recorded of the training data."""
+    return {"num_classes": len(classes), "classes": list(classes), "data_digest": digest}
+
+
+def _finished_run(out: Path, data: str, val: str | None) -> dict[str, Any]:
+    """The summary in `out`, if it is of a training on what `data` and `val` hold today (their indexes are read)."""
+    from pretrain.data import data_digest
+    from pretrain.remote import index_at
+
+    summary = _read(out / SUMMARY_NAME, {"backbone": str, "skipped_shards": list})
+    if not (out / CONFIG_NAME).is_file():
+        raise ValueError(_foreign(out / SUMMARY_NAME))
+
+    def values(location: str, skipped: list[str]) -> dict[str, Any]:
+        index = index_at(location)
+        names = {reason.partition(":")[0] for reason in skipped}
+        return data_values(
+            index.classes, data_digest((row for row in index.rows if row.name not in names), index.classes)
+        )
+
+    check_same_run(out / CONFIG_NAME, {"data": values(data, summary["skipped_shards"])})
+    # a summary of an earlier version does not say which set was the validation set
+    if val is not None and values(val, summary.get("val_skipped_shards", []))["data_digest"] != summary.get(
+        "val_digest"
+    ):
+        raise ValueError(f"{out} holds a finished run without the validation set {val}; use another directory")
+    if not (out / summary["backbone"]).is_file():
+        raise ValueError(
+            f"{out} holds a finished run, but its {summary['backbone']} is gone; delete {SUMMARY_NAME} to make it again"
+        )
+    return summary
+
+
 def check_same_run(path: Path, wanted: dict[str, Any]) -> None:
     """Compares with the `config.json` of an earlier run, if there is one.
 
     Raises:
-        ValueError: something differs; names the first field.
+        ValueError: something differs, or the file is of something else; names the first field, or the file.
     """
     if not path.is_file():
         return
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = _read(path, {"config": dict, "data": dict})
     for part, values in wanted.items():
         for field, value in values.items():
             if found[part].get(field) != value:
@@ -207,6 +240,21 @@ def check_same_run(path: Path, wanted: dict[str, Any]) -> None:
                     f"{path.parent} holds a run with another {field}: {_short(found[part].get(field))}, "
                     f"now {_short(value)}; use another directory"
                 )
+
+
+def _read(path: Path, fields: dict[str, type]) -> dict[str, Any]:
+    """A JSON file of ours: an object with at least these fields."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(found.get(name), kind) for name, kind in fields.items()):
+        raise ValueError(_foreign(path))
+    return found
+
+
+def _foreign(path: Path) -> str:
+    return f"{path} is not of a pre-training; use another directory"
 
 
 def _short(value: Any) -> str:

@@ -206,31 +206,6 @@ def test_the_last_checkpoints_stay(make_set: MakeSet, tmp_path: Path) -> None:
     assert names == ["step-00000007.pt", "step-00000008.pt", "step-00000009.pt"]
 
 
-def test_another_configuration_in_the_directory_is_refused_by_field(make_set: MakeSet, tmp_path: Path) -> None:
-    data = make_set()
-    with pytest.raises(SavedAndStoppedError):
-        run(TINY, data, tmp_path / "out", stop=after(2))
-    with pytest.raises(ValueError, match=r"holds a run with another learning_rate: 0\.001, now 0\.002"):
-        run(dataclasses.replace(TINY, learning_rate=2e-3), data, tmp_path / "out")
-    with pytest.raises(ValueError, match="holds a run with another num_classes: 2, now 3"):
-        run(TINY, make_set(classes=3, name="three"), tmp_path / "out")
-    with pytest.raises(ValueError, match="holds a run with another data_digest"):
-        run(TINY, make_set(num=25, name="more"), tmp_path / "out")
-
-
-def test_a_checkpoint_of_another_class_count_is_refused(make_set: MakeSet, tmp_path: Path) -> None:
-    data, three = make_set(), make_set(classes=3, name="three")
-    for name, directory in (("out", data), ("three-out", three)):
-        with pytest.raises(SavedAndStoppedError):
-            run(TINY, directory, tmp_path / name, stop=after(2))
-    (tmp_path / "three-out" / "checkpoints").rename(tmp_path / "out" / "checkpoints.new")
-    checkpoints(tmp_path / "out" / "checkpoints")[0].unlink()
-    (tmp_path / "out" / "checkpoints").rmdir()
-    (tmp_path / "out" / "checkpoints.new").rename(tmp_path / "out" / "checkpoints")
-    with pytest.raises(ValueError, match="was trained on 3 classes, the data has 2"):
-        run(TINY, data, tmp_path / "out")
-
-
 def test_a_loss_that_is_not_finite_stops_with_step_and_samples(make_set: MakeSet, tmp_path: Path) -> None:
     config = dataclasses.replace(TINY, optimizer="sgd", learning_rate=1e30, warmup_epochs=0)
     with pytest.raises(TrainingDivergedError, match=r"^step \d .*not finite; .*shard-00000\d\.tar: 000000"):
