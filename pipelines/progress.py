@@ -76,7 +76,7 @@ class Row:
     rss_bytes: int = 0
     """The most that one job had at its end, with its children."""
     active: dict[str, tuple[int, int, str]] = field(default_factory=dict)
-    """Running job -> (done, total, note) in units."""
+    """Job that was handed out -> (done, total, note) in units; total is 0 until it says how it is doing."""
     units: int = 0
     """Units counted in this session."""
     samples: deque[tuple[float, int]] = field(default_factory=deque)
@@ -85,6 +85,11 @@ class Row:
     @property
     def left(self) -> int:
         return self.total - self.reused - self.done - self.failed
+
+    @property
+    def running(self) -> int:
+        """Jobs that have begun; more are handed out than run, so that no worker waits for its next one."""
+        return sum(total > 0 for _, total, _ in self.active.values())
 
     def rate(self, now: float) -> float | None:
         """Units per second lately; None when nothing moved."""
@@ -120,7 +125,7 @@ class Board:
     def eta_s(self) -> float | None:
         """Seconds until what was asked for so far is done: mean time per job, over the jobs that run at once."""
         seconds = 0.0
-        running = sum(len(row.active) for row in self.rows.values())
+        running = sum(row.running for row in self.rows.values())
         for row in self.rows.values():
             if row.left <= 0:
                 continue
@@ -139,7 +144,7 @@ class Board:
                 "done": row.reused + row.done,
                 "reused": row.reused,
                 "failed": row.failed,
-                "running": len(row.active),
+                "running": row.running,
                 "units_per_s": row.rate(now),
                 "wall_s": round(row.wall_s, 1),
                 "cpu_s": round(row.cpu_s, 1),
@@ -263,6 +268,10 @@ class Display:
         eta = self.board.eta_s()
         if parts and eta is not None:
             parts.append(f"about {clock(eta)} left of this")
+        if parts and not self.board.workers:
+            parts.append("waiting for workers")
+        elif parts and self.board.workers > 1:
+            parts.append(f"{self.board.workers} workers")
         return "; ".join(parts)
 
     def _table(self, now: float) -> Table:
@@ -273,7 +282,7 @@ class Display:
             notes = [note for _, _, note in row.active.values() if note]
             done = f"{row.reused + row.done}/{row.total}" + (f" ({row.failed} failed)" if row.failed else "")
             note = " ".join(filter(None, (_work(row), notes[0] if notes else "")))
-            table.add_row(name, done, str(len(row.active) or ""), _speed(row, now), Text(note))
+            table.add_row(name, done, str(row.running or ""), _speed(row, now), Text(note))
         eta = self.board.eta_s()
         tail = f"{clock(now - self._started)} gone" + (f", about {clock(eta)} left" if eta else "")
         table.add_row(f"{self.board.workers} workers", "", "", "", tail)

@@ -66,11 +66,27 @@ def test_plain_lines_say_what_runs_and_never_stop_for_long(clock: list[float]) -
     play(display, clock)
     lines = stream.getvalue().splitlines()
     assert 3 <= len(lines) <= 5
-    assert lines[-1] == "[0:16] render 2/3 (100/200 images, 20 images/s); about 0:05 left of this"
+    assert lines[-1] == "[0:16] render 2/3 (100/200 images, 20 images/s); about 0:05 left of this; 2 workers"
     for _ in range(60):
         clock[0] += 1
         display.tick(2)
     assert len(stream.getvalue().splitlines()) - len(lines) >= 3
+
+
+def test_jobs_that_wait_at_the_scheduler_do_not_run(clock: list[float]) -> None:
+    stream = io.StringIO()
+    display = Display(stream)
+    for number in range(16):
+        display.submitted("render", "images")
+        display.started("render", str(number))
+    display.tick(0)
+    assert stream.getvalue() == "[0:00] render 0/16; waiting for workers\n"
+    for digest in ("0", "1", "2"):
+        display.message({"stage": "render", "digest": digest, "done": 50, "total": 100, "note": ""})
+    display.finished("render", Outcome("0", "done", wall_s=10.0))
+    record = display.board.as_json(clock[0])
+    assert record["stages"]["render"]["running"] == 2
+    assert record["eta_s"] == (15 - 2 * 0.5) * 10 / 2
 
 
 def test_a_failure_is_a_line_of_its_own(clock: list[float]) -> None:
