@@ -1,8 +1,8 @@
 """A data set rendered by the workers of a cluster: each of its shards is a job (`simpath render --cluster …`).
 
 In: a configuration, a place, a directory that all workers share. Out: the same files as `sim.dataset.render_dataset`
-leaves. What is under way lies in OUT/.cluster (a store, logs, credentials), which is removed when the set is complete.
-A second call goes on from there, and from what a call without a cluster has left in OUT.
+leaves. What is under way lies in OUT/.cluster (a store, logs, credentials, status.json), which is removed when the set
+is complete. A second call goes on from there, and from what a call without a cluster has left in OUT.
 """
 
 from __future__ import annotations
@@ -26,13 +26,11 @@ from pipelines.place import BadPlace, Place
 from pipelines.progress import Display, Progress
 from pipelines.rendering import ShardConfig
 from pipelines.stages import STAGES, Stage
+from pipelines.status import STATUS_NAME, WORK
 from sim.dataset import adopt_shard, begin_dataset, close_dataset, shard_plan
 from sim.journal import move_journal
 from sim.shards import RenderConfig, finished_shard, read_record, shard_name
 from sim.wire import Device
-
-WORK = ".cluster"
-"""Directory inside the data set's for what is under way."""
 
 
 def render_on_cluster(
@@ -84,7 +82,7 @@ def render_on_cluster(
                     Store(out / WORK / "store"),
                     cluster,
                     run="render",
-                    progress=progress or Display(title="simpath render"),
+                    progress=progress or Display(status=out / WORK / STATUS_NAME, title="simpath render"),
                     stages=stages,
                     logs=out / WORK / "logs",
                 )

@@ -1,4 +1,7 @@
-"""How a run is doing, read from another shell: the `status.json` that its display writes every two seconds."""
+"""How a run is doing, read from another shell: the `status.json` that its display writes every two seconds.
+
+A run has it in its directory, `simpath render --cluster` in the folder for what is under way.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ from typing import Any, Literal
 import psutil
 
 STATUS_NAME = "status.json"
+WORK = ".cluster"
+"""Directory inside a data set's for what is under way while a cluster renders it."""
 # The display writes every 2 s; on a network file system a reader may see it this much later.
 _STALE_S = 60.0
 
@@ -36,8 +41,11 @@ class RunStatus:
 
 def read_status(directory: str | Path) -> RunStatus:
     """Status of the run in `directory`. Raises FileNotFoundError, or ValueError for a record of something else."""
-    path = Path(directory) / STATUS_NAME
-    if not path.exists():
+    places = (Path(directory) / STATUS_NAME, Path(directory) / WORK / STATUS_NAME)
+    path = next((place for place in places if place.exists()), None)
+    if path is None and (Path(directory) / "index.json").exists():
+        raise FileNotFoundError(f"{directory} holds a complete data set, and nothing is under way there")
+    if path is None:
         raise FileNotFoundError(f"{directory} holds no run: {STATUS_NAME} is missing")
     try:
         record = json.loads(path.read_text(encoding="utf-8"))

@@ -107,10 +107,10 @@ def report(out: tyro.conf.Positional[Path]) -> int:
 
 
 def status(out: tyro.conf.Positional[Path]) -> int:
-    """Say how a run is doing, from another shell.
+    """Say how a run, or `simpath render` on a cluster, is doing, from another shell.
 
     Args:
-        out: directory of the run.
+        out: directory of the run or of the data set.
     """
     from pipelines.status import format_status, read_status
 

@@ -19,10 +19,11 @@ import pytest
 
 from pipelines.batch import BatchConfig
 from pipelines.commands.data import _place
-from pipelines.farm import WORK, render_on_cluster
+from pipelines.farm import render_on_cluster
 from pipelines.flow import Cluster, InProcess, StageFailed
 from pipelines.place import NO_TLS, ONE_JOB, BadPlace, Place
 from pipelines.progress import Quiet
+from pipelines.status import WORK, format_status, read_status
 from sim.dataset import render_dataset
 from sim.inspection import verify_dataset
 
@@ -141,6 +142,16 @@ def test_a_shard_whose_process_always_dies_is_named_and_the_rest_is_there(
     assert rendered == list(range(12))  # what the dying processes had made was rendered once
     alone(flat, tmp_path / "alone")
     assert digests(tmp_path / "set") == digests(tmp_path / "alone")
+
+
+def test_another_shell_sees_how_the_rendering_is_doing(
+    tmp_path: Path, flat: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan(monkeypatch, bad=[1])
+    farm(flat, tmp_path, num_images=3, progress=None)
+    status = read_status(tmp_path)
+    assert (status.state, status.title) == ("ended", "simpath render")
+    assert "render_shard  0/1, 1 failed" in format_status(status)
 
 
 def test_a_blender_that_cannot_work_stops_the_rendering(

@@ -12,7 +12,7 @@ import pytest
 
 from pipelines.job import Outcome
 from pipelines.progress import Display
-from pipelines.status import format_status, read_status
+from pipelines.status import WORK, format_status, read_status
 
 
 def some_run(folder: Path) -> Display:
@@ -60,6 +60,15 @@ def test_a_killed_run_is_told_from_a_running_one(tmp_path: Path) -> None:
     assert read_status(tmp_path).state == "running"
     path.write_text(json.dumps({**elsewhere, "time": record["time"] - 3600}))
     assert read_status(tmp_path).state == "lost"
+
+
+def test_a_data_set_under_way_on_a_cluster_has_a_status_until_it_is_complete(tmp_path: Path) -> None:
+    some_run(tmp_path / WORK)
+    assert read_status(tmp_path).state == "running"
+    (tmp_path / WORK / "status.json").unlink()
+    (tmp_path / "index.json").touch()
+    with pytest.raises(FileNotFoundError, match="holds a complete data set, and nothing is under way there"):
+        read_status(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"state": "running"}'])
