@@ -93,10 +93,10 @@ def runs(store: Store) -> dict[str, set[str]]:
 
 def forget(store: Store, name: str) -> None:
     """Drop a run's record. Raises FileNotFoundError naming the runs that there are."""
-    path = _record_path(store, name)
-    if not path.exists():
-        raise FileNotFoundError(f"no run {name!r} in {store.root}; there are: {', '.join(runs(store)) or 'none'}")
-    path.unlink()
+    # a name from the list, so that none leads outside the folder of the records
+    if name not in (known := runs(store)):
+        raise FileNotFoundError(f"no run {name!r} in {store.root}; there are: {', '.join(known) or 'none'}")
+    _record_path(store, name).unlink()
 
 
 def usage(store: Store) -> list[Usage]:

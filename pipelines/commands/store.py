@@ -50,6 +50,8 @@ def du(store: tyro.conf.Positional[Path]) -> int:
 def gc(store: tyro.conf.Positional[Path], dry_run: bool = False) -> int:
     """Remove what no named run needs.
 
+    What was made for a run stays until `simpath store forget`, also when the run's directory is gone.
+
     Args:
         store: directory of the store.
         dry_run: only say what would go.
@@ -59,6 +61,20 @@ def gc(store: tyro.conf.Positional[Path], dry_run: bool = False) -> int:
     found = collect(_existing_store(store), dry_run=dry_run)
     verb = "would remove" if dry_run else "removed"
     print(f"{verb} {found.artifacts} artifacts and {found.partials} partial ones, {found.bytes / 1e6:.2f} MB")
+    return 0
+
+
+def forget(store: tyro.conf.Positional[Path], run: tyro.conf.Positional[str]) -> int:
+    """Forget a run that is no longer wanted, so that `simpath store gc` may remove what it alone needs.
+
+    Args:
+        store: directory of the store.
+        run: name of the run; one that is not there lists those that are.
+    """
+    from pipelines.care import forget
+
+    forget(_existing_store(store), run)
+    print(f"forgot {run}; simpath store gc {store} frees what no other run needs")
     return 0
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from pipelines.artifact import Key, Store
 from pipelines.care import RunRecord, collect, forget, run_name, runs, usage, verify
+from pipelines.commands import store as commands
 
 
 def make(store: Store, stage: str, number: int, inputs: dict[str, str | list[str]] | None = None) -> str:
@@ -126,10 +127,33 @@ def test_a_run_name_is_a_plain_name(tmp_path: Path, name: str) -> None:
         RunRecord(Store(tmp_path), name)
 
 
-def test_forgetting_an_unknown_run_names_the_known_ones(tmp_path: Path) -> None:
-    RunRecord(Store(tmp_path), "demo").add("a")
-    with pytest.raises(FileNotFoundError, match=r"no run 'other' in .*; there are: demo"):
-        forget(Store(tmp_path), "other")
+@pytest.mark.parametrize("name", ["other", "../kept", ""])
+def test_forgetting_an_unknown_run_names_the_known_ones(tmp_path: Path, name: str) -> None:
+    store = Store(tmp_path)
+    for known in ("demo", "small"):
+        RunRecord(store, known).add("a")
+    (tmp_path / "kept.jsonl").touch()
+    with pytest.raises(FileNotFoundError, match=rf"no run '{name}' in .*; there are: demo, small"):
+        forget(store, name)
+    assert (tmp_path / "kept.jsonl").exists()
+    assert set(runs(store)) == {"demo", "small"}
+
+
+def test_the_command_forgets_one_run_so_that_gc_frees_what_it_alone_needs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(tmp_path)
+    common, own = make(store, "a", 1), make(store, "a", 2)
+    for name, digests in (("kept", [common]), ("unwanted", [common, own])):
+        for digest in digests:
+            RunRecord(store, name).add(digest)
+    assert commands.gc(tmp_path) == 0
+    assert capsys.readouterr().out.startswith("removed 0 artifacts")
+    assert commands.forget(tmp_path, "unwanted") == 0
+    assert capsys.readouterr().out.startswith("forgot unwanted;")
+    assert commands.gc(tmp_path) == 0
+    assert capsys.readouterr().out.startswith("removed 1 artifacts")
+    assert store.has(common) and not store.has(own)
 
 
 def test_verifying_names_each_kind_of_damage(tmp_path: Path) -> None:
