@@ -213,7 +213,8 @@ def refuse_foreign_data(
     records = [record for path in sorted(out.glob("shard-*.json")) if (record := read_record(out, path.stem))]
     for record in records:
         require_own(config, record, where)
-    known = {record["name"] for record in records}
+    # a rendering that is killed after it wrote a .tar and before its .json leaves the journal too
+    known = {record["name"] for record in records} | {f"{path.stem}.tar" for path in out.glob("shard-*.journal")}
     strange = sorted(path.name for path in out.glob("*.tar") if path.name not in known)
     if not records:
         there = {path.name for path in out.iterdir()} if names is None else names

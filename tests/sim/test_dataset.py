@@ -109,6 +109,19 @@ def test_a_set_that_grows_in_parts_has_no_index_before_every_shard_is_full(tmp_p
     assert verify_dataset(tmp_path / "set").num_images == 15
 
 
+def test_a_tar_whose_json_was_not_written_any_more_is_made_again(tmp_path: Path) -> None:
+    def stop(done: int, total: int, note: str) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    make(tmp_path / "whole", 7)
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path / "set", 7, progress=stop)
+    shutil.copy(tmp_path / "whole" / "shard-000000.tar", tmp_path / "set")
+    assert make(tmp_path / "set", 7)["rendered"] == 4
+    assert digests(tmp_path / "set") == digests(tmp_path / "whole")
+
+
 @pytest.mark.parametrize("name", ["index.json", "_info.json", "README.md"])
 def test_files_of_another_project_are_not_written_over(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("{}")
