@@ -207,15 +207,13 @@ def _finished_run(out: Path, data: str, val: str | None) -> dict[str, Any]:
     def values(location: str, skipped: list[str]) -> dict[str, Any]:
         index = index_at(location)
         names = {reason.partition(":")[0] for reason in skipped}
-        return data_values(
-            index.classes, data_digest((row for row in index.rows if row.name not in names), index.classes)
-        )
+        used = [row for row in index.rows if row.name not in names]
+        return data_values(index.classes, data_digest(used, index.classes))
 
     check_same_run(out / CONFIG_NAME, {"data": values(data, summary["skipped_shards"])})
     # a summary of an earlier version does not say which set was the validation set
-    if val is not None and values(val, summary.get("val_skipped_shards", []))["data_digest"] != summary.get(
-        "val_digest"
-    ):
+    digest = None if val is None else values(val, summary.get("val_skipped_shards", []))["data_digest"]
+    if digest not in (None, summary.get("val_digest")):
         raise ValueError(f"{out} holds a finished run without the validation set {val}; use another directory")
     if not (out / summary["backbone"]).is_file():
         raise ValueError(
