@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import importlib
 import json
@@ -14,21 +15,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from controller.reinforce import ReinforceConfig
 from pipelines.__main__ import build_app
 from pipelines.artifact import Store
 from pipelines.demo_tasks import MadeConfig
 from pipelines.experiment import Experiment, ExperimentConfig, ExperimentTask
 from pipelines.flow import Flow, InProcess
 from pipelines.identity import claim_directory
-from pipelines.place import LOCAL
+from pipelines.place import LOCAL, Place
 from pipelines.presets import DEMO, PRESETS, SMALL, tasks_under, with_budget
 from pipelines.rendering import DatasetConfig, render_command
 from pipelines.run import _check_task, _results, _some_images, run_experiment
 from pipelines.stages import Stage, fixed
-from pipelines.summary import Setting, Summary
+from pipelines.summary import Setting, Summary, load_summary
 from sim.assets import CatalogConfig
 from sim.params import SimParams, SimRanges
 from sim.shards import RenderConfig
+from transfer.features import FeatureConfig
+from transfer.score import ScoreConfig
 
 
 def make_task(folder: Path, seed: int = 0) -> ExperimentTask:
@@ -219,3 +223,50 @@ def test_a_run_into_the_directory_of_another_is_refused_before_anything_is_start
             "demo", DEMO, [task], out=tmp_path, store=None, place=LOCAL, device="cpu", command=("simpath", "demo")
         )
     assert [path.name for path in tmp_path.iterdir()] == ["identity.json"]
+
+
+TINY = ExperimentConfig(
+    render=RenderConfig(
+        size=32, samples=1, images_per_shard=8, catalog=CatalogConfig(num_classes=2, models_per_class=1)
+    ),
+    num_images=8,
+    pretrain=dataclasses.replace(DEMO.pretrain, size=32, epochs=1, warmup_epochs=0, batch_size=8, micro_batch=8),
+    features=FeatureConfig(size=32, resize=32, max_unreadable=0.1),
+    score=ScoreConfig(method="knn", selection="cv"),
+    controller=ReinforceConfig(budget=2),
+)
+
+
+@pytest.mark.blender
+@pytest.mark.slow
+def test_a_run_leaves_its_results_and_a_second_one_computes_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("bpy", reason="rendering needs the bpy wheel")
+    out, task = tmp_path / "out", make_task(tmp_path / "task")
+    truncate(tmp_path / "task" / "class_0" / "0.png")
+
+    def run() -> Summary:
+        place = Place(cores=2)
+        result = run_experiment("tiny", TINY, [task], out=out, store=None, place=place, device="cpu", command=("x",))
+        assert result.status == 0, result.text
+        assert str(out / "report.html") in result.text
+        return load_summary(out)
+
+    first = run()
+    files = {"summary.json", "report.html", "transfer.csv", "trials.csv", "status.json", "identity.json"}
+    assert files <= {path.name for path in out.iterdir()}
+    assert (out / "backbones" / "task.safetensors").is_file()
+    assert (first.status, first.missing, len(first.settings), len(first.trials)) == ("complete", (), 2, 2)
+    methods = [row.method for row in first.transfer if row.task == "task"]
+    assert methods == ["random weights", "random", "all_on", "chosen"]
+    with (out / "transfer.csv").open() as file:
+        assert [row["method"] for row in csv.DictReader(file) if row["task"] == "task"] == methods
+    pictures = [first.tasks[0].sheet, *(setting.sheet for setting in first.settings)]
+    assert len(pictures) == 3 and all((out / str(picture)).is_file() for picture in pictures)
+    stages = {"render_shard", "dataset", "pretrain", "features", "reward", "final"}
+    assert {stage.stage for stage in first.stages if stage.computed} == stages
+
+    second = run()
+    assert {stage.stage for stage in second.stages} == stages
+    assert [stage.computed for stage in second.stages] == [0] * len(stages)
+    assert all(stage.from_store == stage.count > 0 for stage in second.stages)
+    assert (second.transfer, second.trials, second.chosen) == (first.transfer, first.trials, first.chosen)
