@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from transfer.content import content_digest
 from transfer.data import ImageSet, Task
 from transfer.images import IMAGENET_MEAN, IMAGENET_STD
 from transfer.loading import check_readable, stream_pixels
@@ -87,8 +88,8 @@ def extract_features(
         workers: processes that decode images; 0 decodes in this one.
 
     Raises:
-        ValueError: too many unreadable images, or none readable; `out` holds another configuration's
-            features.
+        ValueError: too many unreadable images, or none readable; `out` holds features of another configuration or of
+            other images.
     """
     if not isinstance(task, Task):
         from transfer.tasks import load_task
@@ -116,6 +117,7 @@ def extract_features(
         "task": task.name,
         "backbone": source,
         "index": task.digest(),
+        "content": content_digest(task),
     }
     done = _finished(out, identity)
     if done is not None:
@@ -291,6 +293,8 @@ def _collect(
 def _finished(out: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     """The summary of a finished run; an unfinished one's parts are kept only if they are of the same
     identity."""
+    from pretrain.checkpoint import write_atomic
+
     summary_file, marker = out / "summary.json", out / "parts" / "identity.json"
     if summary_file.exists():
         summary: dict[str, Any] = json.loads(summary_file.read_text(encoding="utf-8"))
@@ -301,6 +305,5 @@ def _finished(out: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     wanted = json.dumps(identity, sort_keys=True)
     if marker.exists() and marker.read_text(encoding="utf-8") != wanted:
         raise ValueError(f"{out} holds unfinished features of another run; choose another directory")
-    marker.parent.mkdir(parents=True, exist_ok=True)
-    marker.write_text(wanted, encoding="utf-8")
+    write_atomic(marker, lambda path: path.write_text(wanted, encoding="utf-8"))
     return None

@@ -14,7 +14,8 @@ from safetensors.numpy import load_file
 from torch import nn
 
 import transfer.features
-from transfer.data import ArraySource, ImageSet, Task, image_set
+from transfer.content import content_digest
+from transfer.data import ArraySource, ImageSet, RangeSource, Task, image_set
 from transfer.features import FeatureConfig, embed_images, extract_features
 from transfer.splits import parse_index
 
@@ -118,6 +119,30 @@ def test_a_finished_directory_is_returned_and_another_configuration_is_refused(t
     assert extract_features(SMALL, model, toy_task(), out=tmp_path) == first and model.images_seen == 0
     with pytest.raises(ValueError, match="another config"):
         extract_features(FeatureConfig(size=16, resize=20), Probe(), toy_task(), out=tmp_path)
+
+
+def test_a_finished_directory_of_other_images_is_refused(tmp_path: Path) -> None:
+    task = files_task(tmp_path / "here" / "task")
+    first = extract_features(SMALL, Probe(), task, out=tmp_path / "f")
+    moved = files_task(tmp_path / "there" / "task")  # the same bytes at another place and time
+    model = Probe()
+    assert extract_features(SMALL, model, moved, out=tmp_path / "f") == first and model.images_seen == 0
+    for split in ("train", "test"):
+        edited = files_task(tmp_path / f"edited {split}" / "task")
+        Image.fromarray(np.full((16, 16, 3), 255, dtype=np.uint8)).save(edited / split / "a" / "004.png")
+        with pytest.raises(ValueError, match="features of another content; choose another directory"):
+            extract_features(SMALL, Probe(), edited, out=tmp_path / "f")
+
+
+def test_the_content_of_a_task_from_shards_is_that_of_its_tars(tmp_path: Path) -> None:
+    tar = tmp_path / "a.tar"
+    tar.write_bytes(b"first, second")
+    images = image_set(["0", "1"], [0, 1], RangeSource(((tar, 0, 5), (tar, 7, 6))))
+    before = content_digest(Task("toy", ("a", "b"), images, images))
+    assert before is not None and before == content_digest(Task("other", ("a", "b"), images, images))
+    tar.write_bytes(b"first, third ")
+    assert content_digest(Task("toy", ("a", "b"), images, images)) != before
+    assert content_digest(toy_task()) is None
 
 
 def test_an_interrupted_extraction_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
