@@ -28,7 +28,7 @@ from pipelines.commands import (
     store,
     tasks,
 )
-from pipelines.place import BadPlace
+from pipelines.usage import UsageError
 from pretrain.train import SavedAndStoppedError
 
 DESCRIPTION = "Render synthetic images, pre-train on them, learn which ones suit a task, measure the transfer."
@@ -75,13 +75,13 @@ def build_app() -> tyro.extras.SubcommandApp:
 
 
 def main() -> None:
-    """Entry point of the console script. A deliberate error ends in one line on stderr and status 1."""
+    """Entry point of the console script. A deliberate error ends in one line on stderr and status 1, or 2 for usage."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
         status = build_app().cli(prog="simpath", description=DESCRIPTION)
     except (ValueError, OSError, RuntimeError) as error:
         print(f"simpath: {_one_line(error)}", file=sys.stderr)
-        status = USAGE if isinstance(error, BadPlace) else FAILED
+        status = USAGE if isinstance(error, UsageError) else FAILED
     except SavedAndStoppedError as stopped:
         print(f"simpath: {_one_line(stopped)}; run the same command again to continue", file=sys.stderr)
         status = stopped.exit_status

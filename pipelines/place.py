@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.batch import BATCH_SYSTEMS, BatchConfig
+from pipelines.usage import UsageError
 
 ADDRESSES = ("tcp://", "tls://")
 NEEDS_BOKEH = "needs bokeh, which is not installed: pip install -c constraints.txt bokeh"
@@ -21,8 +22,8 @@ def has_bokeh() -> bool:
     return importlib.util.find_spec("bokeh") is not None
 
 
-class BadPlace(ValueError):
-    """Options that cannot be meant together, or a name that is not known: a usage error."""
+class BadPlace(UsageError):
+    """A place that is not known, or whose options cannot be meant together."""
 
 
 def unknown_cluster(name: str) -> BadPlace:

@@ -7,10 +7,11 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pipelines.bar import progress_bar
 from pipelines.doctor import require_device
+from pipelines.usage import UsageError, reading_options
 from pretrain.recipes import RECIPES
 from transfer.features import FeatureConfig
 from transfer.pathways.config import METHODS, BlockDropOptions, LesionOptions, SpotTuneOptions
@@ -76,6 +77,9 @@ def pretrain(
         keep_checkpoints: newest checkpoints that stay.
         compile: use torch.compile.
     """
+    import torch
+
+    from pretrain.model import build_backbone
     from pretrain.train import pretrain as run_pretrain
 
     overrides: dict[str, Any] = {
@@ -89,9 +93,10 @@ def pretrain(
         "ema_decay": ema_decay,
         "precision": precision,
     }
-    config = dataclasses.replace(
-        RECIPES[recipe], **{name: value for name, value in overrides.items() if value is not None}
-    )
+    with reading_options():
+        config = dataclasses.replace(RECIPES[recipe], **_given(**overrides))
+        with torch.device("meta"):  # costs nothing: only the name is of interest
+            build_backbone(config.arch, num_classes=1, seed=0, drop_path=config.drop_path)
     with progress_bar("pre-train", "steps") as progress:
         summary = run_pretrain(
             config,
@@ -190,7 +195,10 @@ def evaluate(
     """
     require_device(device)
     options = Options(training, spottune, blockdrop, lesion)
-    options.values(method)  # one that the method does not have is refused before any work
+    # an option that the method does not have is refused before any work
+    with reading_options():
+        options.values(method)
+        _refuse_ignored(method, epochs, seeds)
     side = 224 if size is None else size
     short_side = resize or side * 8 // 7
     places: dict[str, Any] = {"root": root, "device": device, "threads": threads}
@@ -201,46 +209,44 @@ def evaluate(
                 from transfer.features import extract_features
                 from transfer.score import final
 
-                features = FeatureConfig(size=side, resize=short_side, split=split, split_seed=seed)
+                with reading_options():
+                    features = FeatureConfig(size=side, resize=short_side, split=split, split_seed=seed)
+                    score = ScoreConfig(method="knn" if method == "knn" else "linear", sweep="full", k=k, seed=seed)
                 about = extract_features(features, backbone, task, out=folder / "features", progress=progress, **places)
                 small = about["n_train"] + about["n_val"] <= CROSS_VALIDATED
-                score = ScoreConfig(
-                    method="knn" if method == "knn" else "linear",
-                    selection="cv" if small else "val",
-                    sweep="full",
-                    k=k,
-                    seed=seed,
-                )
+                score = dataclasses.replace(score, selection="cv" if small else "val")
                 result = final(score, folder / "features", out=folder / method, threads=threads)
             elif method in ("linear_sgd", "finetune"):
                 from transfer.finetune import TuneConfig, tune
 
-                tuned = TuneConfig(
-                    trained="all" if method == "finetune" else "head",
-                    size=side,
-                    resize=short_side,
-                    split=split,
-                    split_seed=seed,
-                    **_given(epochs=epochs, seed=None if seeds is None else seeds[0]),
-                )
-                if seeds is not None and len(seeds) > 1:
-                    raise ValueError(f"--seeds has {len(seeds)} values; {method} trains one network, give one")
+                if seeds is not None and len(seeds) != 1:
+                    raise UsageError(f"--seeds has {len(seeds)} values; {method} trains one network, give one")
+                with reading_options():
+                    tuned = TuneConfig(
+                        trained="all" if method == "finetune" else "head",
+                        size=side,
+                        resize=short_side,
+                        split=split,
+                        split_seed=seed,
+                        **_given(epochs=epochs, seed=None if seeds is None else seeds[0]),
+                    )
                 result = tune(tuned, backbone, task, out=folder / method, progress=progress, **places)
             else:
                 from transfer.pathways.stage import train_pathway
 
-                pathway = configure(
-                    method,
-                    options,
-                    task=task,
-                    root=root,
-                    size=size,
-                    resize=resize if size is None else short_side,
-                    split=split,
-                    split_seed=seed,
-                    epochs=epochs,
-                    seeds=seeds,
-                )
+                with reading_options():
+                    pathway = configure(
+                        method,
+                        options,
+                        task=task,
+                        root=root,
+                        size=size,
+                        resize=resize if size is None else short_side,
+                        split=split,
+                        split_seed=seed,
+                        epochs=epochs,
+                        seeds=seeds,
+                    )
                 result = train_pathway(pathway, backbone, task, out=folder / method, progress=progress, **places)
         if out is not None and method in METHODS:
             from pipelines.pathways import write_pathways_report
@@ -290,6 +296,16 @@ def embed(
         f"{out / 'vector.safetensors'}: {summary['dim']} dimensions, task {summary['task']}, probe {summary['probe']}"
     )
     return 0
+
+
+def _refuse_ignored(method: Method, epochs: int | None, seeds: tuple[int, ...] | None) -> None:
+    """Raises UsageError for --epochs or --seeds where nothing is trained that has them."""
+    if method not in ("knn", "linear"):
+        return
+    trained = ", ".join(name for name in get_args(Method) if name not in ("knn", "linear"))
+    for flag, value in (("--epochs", epochs), ("--seeds", seeds)):
+        if value is not None:
+            raise UsageError(f"{flag} is no option of {method}, which trains no network; it belongs to {trained}")
 
 
 def _given(**values: Any) -> dict[str, Any]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import pipelines.commands.backbones as backbones
-from transfer.pathways.config import BlockDropOptions
+from pipelines.usage import UsageError
+from transfer.pathways.config import BlockDropOptions, SpotTuneOptions
 from transfer.pathways.options import TrainingOptions
 from transfer.tasks import load_task
 
@@ -33,6 +35,35 @@ def test_the_probe_sweeps_all_values_and_cross_validates_only_small_tasks(
     assert line["n_train"] == 16 and line["n_test"] == 8 and line["score"] > 90
     config = json.loads((out / "linear" / "summary.json").read_text(encoding="utf-8"))["config"]
     assert config["selection"] == selection and config["sweep"] == "full"
+
+
+@pytest.mark.parametrize("method", ["knn", "linear"])
+@pytest.mark.parametrize(("flag", "given"), [("--seeds", {"seeds": (0, 1, 2)}), ("--epochs", {"epochs": 5})])
+def test_options_of_training_are_refused_where_nothing_is_trained(
+    method: backbones.Method, flag: str, given: dict[str, Any]
+) -> None:
+    with pytest.raises(
+        UsageError, match=f"{flag} is no option of {method}, .* belongs to linear_sgd, finetune, .*, lesion"
+    ):
+        backbones.evaluate("random:resnet18", "digits", method=method, **given)
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "message"),
+    [
+        ("knn", {"k": 0}, "k 0"),
+        ("linear", {"size": 4}, "size 4"),
+        ("finetune", {"seeds": (0, 1)}, "--seeds has 2 values; finetune trains one network"),
+        ("linear_sgd", {"epochs": 0}, "epochs"),
+        ("standard", {"seeds": (1, 1)}, r"seeds is \(1, 1\)"),
+        ("standard", {"spottune": SpotTuneOptions(tau=2.0)}, "is no option of standard"),
+    ],
+)
+def test_a_value_that_a_method_does_not_allow_is_a_usage_error(
+    method: backbones.Method, given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        backbones.evaluate("random:resnet18", "digits", method=method, **given)
 
 
 def write_domain(root: Path) -> None:
