@@ -7,12 +7,14 @@ import importlib.util
 import json
 import re
 import xml.dom.minidom
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from pipelines.__main__ import build_app
 from pipelines.commands.multitask import multitask
 from pipelines.commands.runs import report
 from pipelines.multitask import label_of, write_multitask_report
@@ -112,6 +114,38 @@ def test_the_command_trains_and_leaves_table_and_page(
     assert found["predictions"].count("data:image/") == 3
     printed = capsys.readouterr().out
     assert "| hard | 1.000 |" in printed and f"page  {out / 'report.html'}" in printed
+
+
+def test_options_replace_the_presets_values(nyuv2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    changed = replace(TINY, batch_size=4, crop=32)
+    monkeypatch.setitem(PRESETS, "nyuv2_3", changed)
+    words = "--preset nyuv2_3 --architectures hard --tasks depth segmentation --loss-weights 3 1 --iterations 1"
+    words += " --batch-size 2 --crop 16 --normals-space uint8 --cityscapes-classes 7 --miou-drop-zero-tp True"
+    places = ["--data", str(nyuv2), "--out", str(out)]
+    assert build_app().cli(prog="simpath", args=["multitask", *places, *words.split()]) == 0
+    given: dict[str, Any] = {"tasks": ["depth", "segmentation"], "loss_weights": [3, 1], "architectures": ["hard"]}
+    given |= {"iterations": 1, "batch_size": 2, "crop": 16}
+    given |= {"normals_space": "uint8", "cityscapes_classes": 7, "miou_drop_zero_tp": True}
+    preset = json.loads(json.dumps(asdict(changed)))
+    assert len(given) == 9 and all(preset[name] != value for name, value in given.items())
+    assert json.loads((out / "identity.json").read_text(encoding="utf-8"))["config"] == {**preset, **given}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tasks": ("depth",)}, r"loss_weights is \(1.0, 20.0, 3.0\); allowed: 1 positive numbers"),
+        ({"balancers": ("graddrop",), "architectures": ("soft",)}, "graddrop works with none of soft"),
+        ({"crop": 3}, "crop 3; allowed: 2 or more, 1 or more, 16 or more"),
+    ],
+)
+def test_options_that_do_not_fit_each_other_are_refused(
+    changes: dict[str, Any], message: str, nyuv2: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        multitask(nyuv2, tmp_path / "out", preset="nyuv2_3", **changes)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_page_shows_numbers_policy_and_predictions(tmp_path: Path) -> None:
