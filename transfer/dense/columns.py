@@ -105,6 +105,9 @@ class Sluice(Columns):
        have the outputs as columns), for every pair of subspaces.
     3. The predictor of task t reads sum over stages of beta_tl F_tl, brought to the last stage's shape by average
        pooling and a 1x1 convolution (part of the predictor). beta starts at 0.9 on the last stage.
+    4. With several subspaces the mixing matrix starts between the two published starts: `stitch_alpha` on the diagonal
+       and the rest spread evenly, (1 - alpha) / (T G - 1). The balanced start is 1 / (T G) everywhere; the imbalanced
+       one (0.95 and 0.05) is made for two tasks.
     """
 
     def __init__(self, tasks: Mapping[str, int], config: NetworkConfig, sharing: SharingConfig) -> None:
