@@ -19,7 +19,7 @@ from transfer.dense.balance import (
     Uncertainty,
     priority,
 )
-from transfer.dense.config import ADMITTED, Architecture, BalanceConfig, NetworkConfig, SharingConfig
+from transfer.dense.config import ADMITTED, Architecture, BalanceConfig, MultitaskConfig, NetworkConfig, SharingConfig
 from transfer.dense.gradients import (
     GradDrop,
     GradNorm,
@@ -174,7 +174,7 @@ def test_sign_dropout_of_a_known_pair() -> None:
 
 def test_sign_dropout_passes_one_sign_per_position_of_the_batch() -> None:
     features, gradients = torch.randn(2, 4, 5), torch.randn(3, 2, 4, 5)
-    mixed = GradDrop().combine(features, gradients, generator=_generator())
+    mixed = GradDrop(3).combine(features, gradients, range(3), generator=_generator())
     votes = (features.sign() * gradients).sum(1)
     options = [(torch.where(keep, 1.0, 0.0)[:, None] * gradients).sum(0) for keep in (votes >= 0, votes <= 0)]
     fits = torch.isclose(mixed, options[0]).all(0) | torch.isclose(mixed, options[1]).all(0)
@@ -183,11 +183,36 @@ def test_sign_dropout_passes_one_sign_per_position_of_the_batch() -> None:
 
 def test_sign_dropout_leaves_agreement_and_leaks_alone() -> None:
     features = torch.rand(2, 3) + 0.1
-    same = torch.rand(3, 2, 3)
-    torch.testing.assert_close(GradDrop().combine(features, same, generator=_generator()), same.sum(0))
-    mixed = torch.randn(3, 2, 3)
-    torch.testing.assert_close(GradDrop(leak=1.0).combine(features, mixed, generator=_generator()), mixed.sum(0))
-    assert bool(GradDrop().combine(features, torch.zeros(3, 2, 3), generator=_generator()).isfinite().all())
+    same, mixed, nothing = torch.rand(3, 2, 3), torch.randn(3, 2, 3), torch.zeros(3, 2, 3)
+    for leak, gradients in ((0.0, same), (1.0, mixed), (0.0, nothing)):
+        combined = GradDrop(3, leak=leak).combine(features, gradients, range(3), generator=_generator())
+        torch.testing.assert_close(combined, gradients.sum(0))
+
+
+def test_a_protected_task_passes_sign_dropout_unchanged() -> None:
+    generator = _generator()
+    features = torch.randn(2, 4, 5, generator=generator)
+    units, hundreds = (torch.randint(-9, 10, (3, 2, 4, 5), generator=generator).float() * size for size in (1, 100))
+    gradients = torch.cat([units[:1], hundreds[1:]])
+    dropped, kept = (
+        GradDrop(3, leak=leak).combine(features, gradients, range(3), generator=_generator()) - gradients[0]
+        for leak in (0.0, (1.0, 0.0, 0.0))
+    )
+    assert bool((kept % 100 == 0).all()) and not bool((dropped % 100 == 0).all())
+    assert not torch.equal(kept, gradients[1:].sum(0))  # the others are dropped as ever
+
+
+def test_a_leak_stays_with_its_task_where_another_has_no_label() -> None:
+    features, gradients = torch.randn(2, 6), torch.randn(2, 2, 6)
+    drop, alone = GradDrop(3, leak=(0.0, 0.5, 1.0)), GradDrop(2, leak=(0.5, 1.0))
+    expected = alone.combine(features, gradients, [0, 1], generator=_generator())
+    assert torch.equal(drop.combine(features, gradients, [1, 2], generator=_generator()), expected)
+
+
+@pytest.mark.parametrize("leak", [(1.0, 0.0), -0.5, (0.0, 0.0, 2.0)])
+def test_leaks_that_fit_no_task_are_refused(leak: float | tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match=r"graddrop_leak is .*; allowed: .*one number or"):
+        MultitaskConfig(balance=BalanceConfig(graddrop_leak=leak))
 
 
 def _balancer(name: str) -> nn.Module:
@@ -279,7 +304,8 @@ def test_permuted_gradients_give_the_same_combination() -> None:
     torch.testing.assert_close(first, second)
     features, at_features = torch.randn(2, 6), torch.randn(3, 2, 6)
     one, two = (
-        GradDrop().combine(features, rows, generator=_generator()) for rows in (at_features, at_features.flip(0))
+        GradDrop(3).combine(features, rows, range(3), generator=_generator())
+        for rows in (at_features, at_features.flip(0))
     )
     torch.testing.assert_close(one, two)
 
@@ -304,7 +330,7 @@ def test_pcgrad_without_conflict_is_the_plain_sum(architecture: str) -> None:
 @pytest.mark.parametrize("architecture", ["hard", "pad_net"])
 def test_graddrop_that_leaks_everything_is_the_plain_sum(architecture: str) -> None:
     network = _hard(architecture)
-    _step(GradDrop(leak=1.0), network)
+    _step(GradDrop(3, leak=1.0), network)
     leaked = {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
     _step(FixedWeights([1.0] * 3), network)
     assert len(leaked) > 10

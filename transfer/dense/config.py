@@ -92,8 +92,13 @@ class BalanceConfig:
     """Share of the newest measurement in the moving average of a task's performance."""
     dtp_focal_gamma: float = 0.0
     """Focal exponent inside segmentation's cross-entropy; 0 is plain cross-entropy."""
-    graddrop_leak: float = 0.0
-    """1 keeps every gradient, 0 drops by sign."""
+    graddrop_leak: float | tuple[float, ...] = 0.0
+    """1 keeps every gradient, 0 drops by sign; one number, or one per task."""
+
+    def __post_init__(self) -> None:
+        leaks = self.graddrop_leak if isinstance(self.graddrop_leak, tuple) else (self.graddrop_leak,)
+        if not leaks or not all(0 <= leak <= 1 for leak in leaks):
+            raise ValueError(f"graddrop_leak is {self.graddrop_leak}; allowed: 0 to 1, one number or one per task")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,6 +220,9 @@ class MultitaskConfig:
                     f"balancer {balancer} works with none of {', '.join(self.architectures)}; "
                     f"allowed: {', '.join(ADMITTED[balancer])}"
                 )
+        leak = self.balance.graddrop_leak
+        if isinstance(leak, tuple) and len(leak) != len(self.tasks):
+            raise ValueError(f"balance.graddrop_leak is {leak}; allowed: one number or {len(self.tasks)}, one per task")
         blocks = sum(DEPTHS[self.network.arch])
         search = self.adashare
         if "adashare" in self.architectures and search.opened(search.policy_phases - 1, blocks) < blocks:

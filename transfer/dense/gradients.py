@@ -119,8 +119,10 @@ def project_conflicts(gradients: Tensor, *, generator: torch.Generator) -> Tenso
 class FeatureGradientBalancer(nn.Module):
     """Per-task gradients at the one feature map that all heads read -> one gradient."""
 
-    def combine(self, features: Tensor, gradients: Tensor, *, generator: torch.Generator) -> Tensor:
-        """(B, ...) features, (T', B, ...) gradients of the labelled tasks -> (B, ...)."""
+    def combine(
+        self, features: Tensor, gradients: Tensor, tasks: Sequence[int], *, generator: torch.Generator
+    ) -> Tensor:
+        """(B, ...) features, (T', B, ...) gradients of the labelled tasks, their numbers -> (B, ...)."""
         raise NotImplementedError
 
 
@@ -128,18 +130,23 @@ class GradDrop(FeatureGradientBalancer):
     """Gradient sign dropout: at each position only gradients of one drawn sign pass, the same for the whole batch.
 
     Args:
-        leak: share of each gradient that passes whatever its sign.
+        leak: share of each gradient that passes whatever its sign, for all tasks or one for each; 1 protects a task.
     """
 
-    def __init__(self, *, leak: float = 0.0) -> None:
+    def __init__(self, tasks: int, *, leak: float | Sequence[float] = 0.0) -> None:
         super().__init__()
-        self.leak = leak
+        self.leak = (float(leak),) * tasks if isinstance(leak, (int, float)) else tuple(leak)
+        if len(self.leak) != tasks:
+            raise ValueError(f"graddrop_leak is {leak}; allowed: one number or {tasks}, one per task")
 
-    def combine(self, features: Tensor, gradients: Tensor, *, generator: torch.Generator) -> Tensor:
+    def combine(
+        self, features: Tensor, gradients: Tensor, tasks: Sequence[int], *, generator: torch.Generator
+    ) -> Tensor:
         votes = (features.sign() * gradients).sum(1, keepdim=True)
         uniform = torch.rand(votes.shape[1:], generator=generator, device=generator.device).to(votes)
         passed = sign_mask(votes, uniform)
-        return ((self.leak + (1 - self.leak) * passed) * gradients).sum(0)
+        leak = gradients.new_tensor([self.leak[task] for task in tasks]).view(-1, *[1] * features.dim())
+        return ((leak + (1 - leak) * passed) * gradients).sum(0)
 
 
 def sign_purity(votes: Tensor) -> Tensor:
@@ -172,7 +179,7 @@ def build_balancer(name: str, tasks: Sequence[DenseTask], config: BalanceConfig,
         "dwa": lambda: DynamicWeightAverage(count, tau=config.dwa_tau),
         "dtp": lambda: TaskPrioritisation(count, gamma=config.dtp_gamma, decay=config.dtp_decay),
         "gradnorm": lambda: GradNorm(count, alpha=config.gradnorm_alpha, learning_rate=config.gradnorm_learning_rate),
-        "graddrop": lambda: GradDrop(leak=config.graddrop_leak),
+        "graddrop": lambda: GradDrop(count, leak=config.graddrop_leak),
         "pcgrad": PCGrad,
     }
     if name not in builders:
@@ -240,15 +247,17 @@ def _backward_at_features(
     losses = losses_of(predictions)
     trunk = {id(p) for p in network.trunk_parameters()}
     behind = [p for p in network.parameters() if id(p) not in trunk and p.requires_grad]
-    per_task = []
-    for loss in losses:
+    per_task, tasks = [], []
+    for number, loss in enumerate(losses):
         if loss is not None:
+            tasks.append(number)
             gradient, *others = torch.autograd.grad(loss, [leaf, *behind], retain_graph=True, allow_unused=True)
             per_task.append(torch.zeros_like(leaf) if gradient is None else gradient)
             _add_gradients(behind, others)
     if not per_task:
         raise ValueError("no task has a label in this batch")
-    features.backward(balancer.combine(leaf.detach(), torch.stack(per_task), generator=generator))  # type: ignore[no-untyped-call]
+    combined = balancer.combine(leaf.detach(), torch.stack(per_task), tasks, generator=generator)
+    features.backward(combined)  # type: ignore[no-untyped-call]
     return losses
 
 
