@@ -80,7 +80,14 @@ def start_job(folder: Path, system: Any, command: list[str]) -> subprocess.Popen
     environment = {**os.environ, "PATH": path, "SLURM_JOB_ID": "7", "PBS_JOBID": "7"}
     job = subprocess.Popen(["bash", script], cwd=folder, env=environment, start_new_session=True)
     wait_for(lambda: (folder / "ready").exists())
+    if system == "pbs":  # which forwards signals once it waits for the command that it has started
+        wait_for(lambda: clock_of(job).status() == psutil.STATUS_SLEEPING)
     return job
+
+
+def clock_of(job: subprocess.Popen[bytes]) -> psutil.Process:
+    (clock,) = [child for child in psutil.Process(job.pid).children() if child.name() == "timeout"]
+    return clock
 
 
 def wait_for(true: Callable[[], bool]) -> None:
@@ -110,7 +117,7 @@ def test_an_early_signal_saves_the_command_and_queues_the_job_again(tmp_path: Pa
 
 def test_on_pbs_the_script_itself_stops_the_command_before_the_walltime(tmp_path: Path) -> None:
     job = start_job(tmp_path, "pbs", ["bash", "-c", SAVES])
-    (clock,) = [child for child in psutil.Process(job.pid).children() if child.name() == "timeout"]
+    clock = clock_of(job)
     assert "3300" in clock.cmdline()  # the hour less 5 minutes to save
     clock.send_signal(signal.SIGALRM)  # as its timer does
     check_requeued(job, tmp_path, "pbs")
