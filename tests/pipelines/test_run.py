@@ -245,7 +245,7 @@ def test_a_run_leaves_its_results_and_a_second_one_computes_nothing(tmp_path: Pa
     truncate(tmp_path / "task" / "class_0" / "0.png")
 
     def run() -> Summary:
-        place = Place(cores=2)
+        place = Place(cores=1)
         result = run_experiment("tiny", TINY, [task], out=out, store=None, place=place, device="cpu", command=("x",))
         assert result.status == 0, result.text
         assert str(out / "report.html") in result.text
