@@ -67,6 +67,7 @@ def build_app() -> tyro.extras.SubcommandApp:
         (care, "ls", store.ls),
         (care, "du", store.du),
         (care, "gc", store.gc),
+        (care, "forget", store.forget),
         (care, "verify", store.verify),
     )
     for group, name, function in groups:
@@ -96,6 +97,8 @@ def main() -> None:
 
 
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
+    # once: a batch system that signals a whole group reaches this process directly and through its script
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # an exception unwinds the open `with` blocks, which save and stop what runs
     raise SystemExit(SAVED)
 
