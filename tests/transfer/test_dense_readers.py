@@ -135,6 +135,34 @@ def test_far_pixels_have_neither_depth_nor_normal(tmp_path: Path) -> None:
     assert not bool(labels["normals"][:, 128:].any()) and bool(labels["normals"][:, :128].abs().amax(0).all())
 
 
+@pytest.mark.parametrize("layout", ["nyuv2", "cityscapes", "taskonomy"])
+def test_other_labels_under_the_same_names_are_another_data_set(layout: str, tmp_path: Path) -> None:
+    write, label = {
+        "nyuv2": (scenes.write_nyuv2, "seg/9.png"),
+        "cityscapes": (scenes.write_cityscapes, "val/label_19/1.npy"),
+        "taskonomy": (scenes.write_taskonomy, "segmentation/7.png"),
+    }[layout]
+    write(tmp_path)
+    config = MultitaskConfig(
+        layout=layout,  # type: ignore[arg-type]
+        tasks=("segmentation",),
+        loss_weights=(1.0,),
+    )
+    before = read_dense(config, tmp_path).digest
+    assert read_dense(config, tmp_path).digest == before
+    content = bytearray((tmp_path / label).read_bytes())
+    content[-1] ^= 1  # the same size
+    (tmp_path / label).write_bytes(content)
+    assert read_dense(config, tmp_path).digest != before
+
+
+def test_a_copy_of_nyuv2_is_the_same_data_set(tmp_path: Path) -> None:
+    scenes.write_nyuv2(tmp_path / "a")
+    scenes.write_nyuv2(tmp_path / "b")
+    first, second = (read_nyuv2(tmp_path / name, validation=0.25).digest for name in "ab")
+    assert first == second
+
+
 def test_wrong_folders_are_refused_in_one_line(tmp_path: Path) -> None:
     config = MultitaskConfig(layout="nyuv2")
     with pytest.raises(FileNotFoundError, match="no folder"):

@@ -27,6 +27,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from sim.shards import file_sha256
 from transfer.dense.config import MultitaskConfig
 from transfer.dense.data import TASKONOMY_LEVELS, DenseData, Scene, SceneSet, random_split, scene_set
 from transfer.dense.heads import resize_nearest
@@ -102,7 +103,8 @@ def read_nyuv2(root: Path, *, validation: float) -> DenseData:
         )
         parts = (first, second)
     labelled = ("segmentation", "normals", "depth")[: max(len(entry) for entry in entries) - 1]
-    return DenseData("NYUv2", NYU_CLASSES, labelled, train, val, sets["test"], "metres", _digest([path]), parts=parts)
+    digest = _digest(root, _listed(path, entries), whole=True)
+    return DenseData("NYUv2", NYU_CLASSES, labelled, train, val, sets["test"], "metres", digest, parts=parts)
 
 
 @dataclass(frozen=True)
@@ -132,10 +134,11 @@ def read_cityscapes(root: Path, *, classes: int, validation: float) -> DenseData
         part: sorted((path.stem for path in (root / part / "image").glob("*.npy")), key=int)
         for part in ("train", "val")
     }
+    kinds = ("image", f"label_{classes}", "depth")
     for part, found in names.items():
         if not found:
             raise ValueError(f"{root / part / 'image'} holds no .npy files")
-        for kind in (f"label_{classes}", "depth"):
+        for kind in kinds[1:]:
             lacking = [n for n in found if not (root / part / kind / f"{n}.npy").exists()]
             if lacking:
                 raise FileNotFoundError(f"{root / part / kind / lacking[0]}.npy is missing")
@@ -144,7 +147,8 @@ def read_cityscapes(root: Path, *, classes: int, validation: float) -> DenseData
     count = len(names["train"])
     train, val = random_split(whole.select(np.arange(count)), validation, seed=0)
     test = whole.select(np.arange(count, len(everything)))
-    digest = hashlib.sha256(json.dumps([classes, everything]).encode()).hexdigest()
+    files = [f"{part}/{kind}/{name}.npy" for part, found in names.items() for kind in kinds for name in found]
+    digest = _digest(root, files, whole=False)
     return DenseData("CityScapes", classes, ("segmentation", "depth"), train, val, test, "disparity", digest)
 
 
@@ -183,15 +187,16 @@ class _TaskonomySource:
 def read_taskonomy(root: Path) -> DenseData:
     """Tiny-Taskonomy; class weights from `semseg_prior.npy` if it is there."""
     path, lists = _read_lists(root, ("train", "val", "test"), columns=(6,))
-    source = _TaskonomySource(root, tuple(tuple(entry) for name in lists for entry in lists[name]))
+    entries = [tuple(entry) for name in lists for entry in lists[name]]
+    source = _TaskonomySource(root, tuple(entries))
     sets = _sets(source, lists)
     weights = root / CLASS_WEIGHTS_FILE
-    files, factors = [path], None
+    files, factors = _listed(path, entries), None
     if weights.exists():
         values = _read_array(weights).ravel()
         if len(values) != TASKONOMY_CLASSES:
             raise ValueError(f"{weights} has {len(values)} class weights; allowed: {TASKONOMY_CLASSES}")
-        files, factors = [path, weights], tuple(float(value) for value in values)
+        files, factors = [*files, weights.name], tuple(float(value) for value in values)
     parts = (sets["train1"], sets["train2"]) if "train1" in sets and "train2" in sets else None
     return DenseData(
         "Tiny-Taskonomy",
@@ -201,7 +206,7 @@ def read_taskonomy(root: Path) -> DenseData:
         sets["val"],
         sets["test"],
         "log",
-        _digest(files),
+        _digest(root, files, whole=False),
         class_weights=factors,
         parts=parts,
     )
@@ -301,8 +306,20 @@ def _sets(source: _NyuSource | _TaskonomySource, lists: dict[str, list[list[str 
     return sets
 
 
-def _digest(files: Sequence[Path]) -> str:
-    content = hashlib.sha256()
-    for path in files:
-        content.update(path.read_bytes())
-    return content.hexdigest()
+def _listed(path: Path, entries: Sequence[Sequence[str | None]]) -> list[str]:
+    """A list file and all files that it names."""
+    return [path.name, *(name for entry in entries for name in entry if name is not None)]
+
+
+def _digest(root: Path, names: Sequence[str], *, whole: bool) -> str:
+    """sha256 of what a data set consists of; other labels under the same names are another data set.
+
+    Args:
+        whole: files are read; else size and time of change stand for the content of each, because a large set takes
+            long to read (copy such a set with its times).
+    """
+    facts: list[tuple[object, ...]] = []
+    for name in sorted(set(names)):
+        state = (root / name).stat()
+        facts.append((name, file_sha256(root / name)) if whole else (name, state.st_size, state.st_mtime_ns))
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
