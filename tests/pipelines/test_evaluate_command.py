@@ -66,6 +66,12 @@ def test_a_value_that_a_method_does_not_allow_is_a_usage_error(
         backbones.evaluate("random:resnet18", "digits", method=method, **given)
 
 
+def test_an_unknown_architecture_to_train_is_a_usage_error_before_the_data_is_looked_at(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="architecture 'resnet51' is known neither to torchvision nor to timm"):
+        backbones.pretrain("absent", tmp_path / "out", recipe="demo", arch="resnet51")
+    assert not (tmp_path / "out").exists()
+
+
 def write_domain(root: Path) -> None:
     """A Visual Decathlon domain of 12, 6 and 6 images in the challenge's layout."""
     folder = root / "decathlon" / "annotations"
