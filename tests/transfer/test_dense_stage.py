@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import importlib.util
 import json
 import multiprocessing
@@ -70,6 +71,19 @@ def test_the_summary_has_every_row_with_its_numbers(finished: tuple[Path, dict[s
     assert done and done == sorted(done)
     record = json.loads((out / "summary.json").read_text())
     assert record == summary and record["n_validation"] == 2
+
+
+def test_the_drawn_split_is_written_out(finished: tuple[Path, dict[str, Any], list[int]]) -> None:
+    out, _, _ = finished
+    record = json.loads((out / "split.json").read_text())
+    parts = record["parts"]
+    assert {name: len(names) for name, names in parts.items()} == {
+        "train": 6, "validation": 2, "test": 4, "train_weights": 5, "train_policy": 1
+    }  # fmt: skip
+    assert sorted(parts["train"] + parts["validation"]) == sorted(f"rgb/{number}.png" for number in range(8))
+    assert sorted(parts["train_weights"] + parts["train_policy"]) == sorted(parts["train"])
+    assert parts["test"] == [f"rgb/{number}.png" for number in range(8, 12)]
+    assert record["sha256"] == hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode()).hexdigest()
 
 
 def test_size_and_cost_of_a_row_are_means_over_seeds(finished: tuple[Path, dict[str, Any], list[int]]) -> None:

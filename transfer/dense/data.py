@@ -13,10 +13,12 @@ Source: `datasets.md` 2.3 (AdaShare's loaders). Deviations:
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -84,7 +86,7 @@ class DenseData:
         labelled: tasks that the data set has labels for.
         depth: what depth labels are, which scaling a view has to respect.
         parts: the training scenes for weights and for the policy, if the data set brings this split.
-        digest: of what the set consists of.
+        digest: of what the set consists of, labels included.
     """
 
     name: str
@@ -111,6 +113,18 @@ def random_split(scenes: SceneSet, share: float, *, seed: int) -> tuple[SceneSet
     count = min(len(scenes) - 1, max(1, round(share * len(scenes))))
     order = np.random.default_rng([seed, 2]).permutation(len(scenes))
     return scenes.select(np.sort(order[count:])), scenes.select(np.sort(order[:count]))
+
+
+def split_record(data: DenseData, parts: tuple[SceneSet, SceneSet]) -> dict[str, Any]:
+    """Names of the scenes of every part, and the sha256 of these lists as compact JSON.
+
+    Args:
+        parts: the training scenes for weights and for the policy.
+    """
+    sets = {"train": data.train, "validation": data.val, "test": data.test}
+    sets |= {"train_weights": parts[0], "train_policy": parts[1]}
+    names = {name: list(scenes.names) for name, scenes in sets.items()}
+    return {"parts": names, "sha256": hashlib.sha256(json.dumps(names, separators=(",", ":")).encode()).hexdigest()}
 
 
 @dataclass(frozen=True)

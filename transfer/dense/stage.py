@@ -5,8 +5,8 @@ balancer and seed trains for the same number of iterations from random weights, 
 once with its last weights. AdaShare learns its policy first; of the binary policies drawn from it, all are trained, and
 the one that improves most on the *validation* scenes is the row of the table (all of them are recorded).
 
-Files left in `out`: runs/<row>/seed-<s>/ (see `rows.py`), table.csv, table.md, and summary.json, written last. A run
-that was interrupted continues from its checkpoints.
+Files left in `out`: split.json (which scenes are in which part), runs/<row>/seed-<s>/ (see `rows.py`), table.csv,
+table.md, and summary.json, written last. A run that was interrupted continues from its checkpoints.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ def train_multitask(
     """
     import torch
 
+    from transfer.dense.data import split_record
     from transfer.dense.jobs import train_side_by_side
     from transfer.dense.losses import dense_tasks
     from transfer.dense.readers import read_dense
@@ -75,6 +76,7 @@ def train_multitask(
     tasks = dense_tasks(config, classes=scenes.classes, class_weights=scenes.class_weights)
     clock = _Clock(progress)
     rows = Rows(config, scenes, tasks, out=out / "runs", device=device, tick_of=clock.tick_of)
+    write_record(out / "split.json", split_record(scenes, rows.parts))
     clock.total = rows.total_steps()
     if jobs > 1:
         share = threads or max(1, len(os.sched_getaffinity(0)) // jobs)
