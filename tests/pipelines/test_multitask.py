@@ -121,11 +121,11 @@ def test_options_replace_the_presets_values(nyuv2: Path, tmp_path: Path, monkeyp
     changed = replace(TINY, batch_size=4, crop=32)
     monkeypatch.setitem(PRESETS, "nyuv2_3", changed)
     words = "--preset nyuv2_3 --architectures hard --tasks depth segmentation --loss-weights 3 1 --iterations 1"
-    words += " --batch-size 2 --crop 16 --normals-space uint8 --cityscapes-classes 7 --miou-drop-zero-tp True"
+    words += " --batch-size 3 --crop 24 --normals-space uint8 --cityscapes-classes 7 --miou-drop-zero-tp True"
     places = ["--data", str(nyuv2), "--out", str(out)]
     assert build_app().cli(prog="simpath", args=["multitask", *places, *words.split()]) == 0
     given: dict[str, Any] = {"tasks": ["depth", "segmentation"], "loss_weights": [3, 1], "architectures": ["hard"]}
-    given |= {"iterations": 1, "batch_size": 2, "crop": 16}
+    given |= {"iterations": 1, "batch_size": 3, "crop": 24}
     given |= {"normals_space": "uint8", "cityscapes_classes": 7, "miou_drop_zero_tp": True}
     preset = json.loads(json.dumps(asdict(changed)))
     assert len(given) == 9 and all(preset[name] != value for name, value in given.items())

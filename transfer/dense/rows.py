@@ -107,7 +107,9 @@ class Rows:
     def _steps(self, architecture: str, balancer: str, seed: int) -> WeightSteps:
         config = self.config
         network = build_network(architecture, self.tasks, config.network, config.sharing, seed=seed)
-        network = network.to(self.device).to(memory_format=torch.channels_last)
+        network = network.to(self.device)
+        if config.network.width >= 8:  # torch 2.14's oneDNN writes out of bounds in channels_last with 4 channels
+            network = network.to(memory_format=torch.channels_last)
         rule = build_balancer(balancer, self.tasks, config.balance, architecture=architecture).to(self.device)
         return WeightSteps(network, rule, self.tasks, config)
 
