@@ -13,6 +13,7 @@ from pipelines.bar import progress_bar
 from pipelines.batch import BatchConfig
 from pipelines.commands import PARTIAL
 from pipelines.place import NO_TLS, ONE_JOB, BadPlace, Place, TlsFiles
+from pipelines.usage import UsageError, reading_options
 from sim.assets import CatalogConfig
 from sim.params import SimParams, SimRanges
 from sim.shards import RenderConfig
@@ -96,21 +97,22 @@ def render(
     changes: dict[str, Any] = {name: str(path.absolute()) for name, path in folders.items() if path is not None}
     if trust_assets:
         changes["trust_assets"] = True
-    config = RenderConfig(
-        params=params,
-        ranges=ranges,
-        catalog=dataclasses.replace(catalog, **changes),
-        models=models,
-        layout=layout,
-        passes=tuple(name.strip() for name in passes.split(",") if name.strip()),
-        seed=seed,
-        size=size,
-        samples=samples,
-        denoiser=denoiser,
-        format=format,
-        quality=quality,
-        images_per_shard=images_per_shard,
-    )
+    with reading_options():
+        config = RenderConfig(
+            params=params,
+            ranges=ranges,
+            catalog=dataclasses.replace(catalog, **changes),
+            models=models,
+            layout=layout,
+            passes=tuple(name.strip() for name in passes.split(",") if name.strip()),
+            seed=seed,
+            size=size,
+            samples=samples,
+            denoiser=denoiser,
+            format=format,
+            quality=quality,
+            images_per_shard=images_per_shard,
+        )
     if strict:
         require_all_assets(config.catalog)
     missing: list[str] = []
@@ -167,12 +169,12 @@ def _closing_lines(out: str, summary: dict[str, Any], skipped: dict[str, str], m
 
 def _place(cluster: str | None, workers: int | None, batch: BatchConfig, tls: TlsFiles) -> Place | None:
     """Where shards are jobs; None for Blender processes of this one. Raises BadPlace for options that do not fit."""
+    if workers is not None and workers < 1:
+        raise BadPlace(f"workers is {workers}; allowed: 1 and up")
     if cluster is None:
         if (batch, tls) != (ONE_JOB, NO_TLS):
             raise BadPlace("--batch and --tls options are for --cluster, which was not given")
         return None
-    if workers is not None and workers < 1:
-        raise BadPlace(f"workers is {workers}; allowed: 1 and up")
     if cluster != "local" and workers is not None:
         raise BadPlace(f"workers is for this machine, not for the cluster {cluster}, which takes what its cores allow")
     return Place(cluster, cores=workers, batch=batch, tls=tls)
@@ -183,7 +185,7 @@ def _shard_range(text: str | None) -> tuple[int, int] | None:
         return None
     first, colon, last = text.partition(":")
     if not (colon and first.isdecimal() and last.isdecimal()):
-        raise ValueError(f"--shards is {text!r}; allowed: FIRST:LAST, for example 0:8")
+        raise UsageError(f"--shards is {text!r}; allowed: FIRST:LAST, for example 0:8")
     return int(first), int(last)
 
 

@@ -13,6 +13,7 @@ from pipelines.batch import BatchConfig
 from pipelines.experiment import ExperimentConfig, ExperimentTask
 from pipelines.place import LOCAL, ONE_JOB, Place
 from pipelines.presets import DEMO, DEMO_TASKS, PRESETS, tasks_under, with_budget
+from pipelines.usage import reading_options
 
 # its fields are options of their own: --cluster, --batch.jobs, …
 PlaceOptions = Annotated[Place, tyro.conf.arg(name="")]
@@ -60,7 +61,8 @@ def run(
         device: where networks train and Blender renders.
         place: where the work is done.
     """
-    config = PRESETS[preset] if budget is None else with_budget(PRESETS[preset], budget)
+    with reading_options():
+        config = PRESETS[preset] if budget is None else with_budget(PRESETS[preset], budget)
     return _run(preset, config, tasks_under(tasks), out, store, place, device)
 
 

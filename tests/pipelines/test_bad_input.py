@@ -32,6 +32,11 @@ NOT_UNDERSTOOD = {
     f"{RUN} --cluster slurm --batch.walltime 00:01:00": "walltime is '00:01:00'; allowed: 10 minutes and longer",
     f"{RUN} --cluster slurm --batch.memory plenty": "memory is 'plenty'; allowed: a number with KB, MB, GB or TB",
     f"{RUN} --cluster slurm --batch.gpus=-1": "gpus is -1; allowed: 0 and up",
+    f"{RUN} --budget 1": "budget",
+    "render --out {here}/set --num-images 4 --passes dpth": "dpth",
+    "render --out {here}/set --num-images 4 --quality 500": "quality",
+    "render --out {here}/set --num-images 4 --shards 2-8": "--shards is '2-8'; allowed: FIRST:LAST, for example 0:8",
+    "render --out {here}/set --num-images 4 --workers 0": "workers is 0; allowed: 1 and up",
     "submit --system slrum --command true --script {here}/job.sh": "slurm",
 }
 REFUSED = {

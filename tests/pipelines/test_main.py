@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.__main__ import _terminate
 from pipelines.commands.data import _shard_range
 
 ROOT = Path(__file__).parents[2]
@@ -162,3 +164,13 @@ def test_shards_are_given_as_first_and_last() -> None:
     assert _shard_range("2:8") == (2, 8) and _shard_range(None) is None
     with pytest.raises(ValueError, match="FIRST:LAST"):
         _shard_range("2-8")
+
+
+def test_sigterm_is_answered_once() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit, match="75"):
+            _terminate(signal.SIGTERM, None)
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
