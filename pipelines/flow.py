@@ -244,6 +244,11 @@ class Flow:
         nodes = sorted(self._plan.nodes.values(), key=lambda node: node.state != "failed")
         return [self._reason(node.job, node.why) for node in nodes if node.state in ("failed", "blocked")]
 
+    def unfinished(self) -> list[str]:
+        """`missing`, and what was still to be made: for the end of a run whose cluster is gone."""
+        left = [node.job for node in self._plan.nodes.values() if node.state not in ("failed", "blocked", "done")]
+        return self.missing() + [self._reason(job, "not made before the cluster was lost") for job in left]
+
     def complete(self) -> list[Artifact]:
         """Every artifact that was asked for and is there, made in this session or before."""
         return [self.store.load(digest, patience_s=_PATIENCE_S) for digest in sorted(self._plan.done)]

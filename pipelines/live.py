@@ -19,7 +19,7 @@ import numpy.typing as npt
 from pipelines.artifact import Store, write_text
 from pipelines.bar import progress_bar
 from pipelines.care import run_name
-from pipelines.cluster import open_place
+from pipelines.cluster import ClusterLost, open_place
 from pipelines.configs import to_json
 from pipelines.controllers import check_vectors, read_controller, what_was_learnt, write_state
 from pipelines.demo_tasks import MadeConfig
@@ -137,7 +137,9 @@ def search_and_keep(experiment: Experiment, vectors: Vectors, vectors_by: Mappin
     try:
         found = experiment.search()
     except StageFailed as error:
-        return LiveResult(3, _missing_text(experiment.flow.missing() or [str(error)]))
+        return LiveResult(3, _missing_text(experiment.flow.drain() or [str(error)]))
+    except ClusterLost as error:
+        return LiveResult(3, _missing_text([str(error), *experiment.flow.unfinished()]))
     _write_controller(experiment.config, found, vectors, vectors_by, out)
     names = {setting.id: setting for setting in found.settings}
     lines = [f"{len(found.settings)} settings x {len(found.chosen)} tasks evaluated; chosen for each task:"]

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from pipelines.artifact import Artifact, Store, write_text
 from pipelines.care import run_name
-from pipelines.cluster import open_place
+from pipelines.cluster import ClusterLost, open_place
 from pipelines.configs import to_json
 from pipelines.doctor import require_device
 from pipelines.experiment import Experiment, ExperimentConfig, ExperimentTask, Found, Setting
@@ -139,6 +139,8 @@ def _results(experiment: Experiment, out: Path) -> tuple[dict[str, Any], list[st
     except StageFailed as error:
         # other settings are under way: a later call will want them, and the list is to name all that fails
         return parts, experiment.flow.drain() or [str(error)]
+    except ClusterLost as error:
+        return parts, [str(error), *experiment.flow.unfinished()]
     return parts, []
 
 

@@ -18,10 +18,12 @@ from PIL import Image
 from controller.reinforce import ReinforceConfig
 from pipelines.__main__ import build_app
 from pipelines.artifact import Store
+from pipelines.cluster import ClusterLost
 from pipelines.demo_tasks import MadeConfig
 from pipelines.experiment import Experiment, ExperimentConfig, ExperimentTask
 from pipelines.flow import Flow, InProcess
 from pipelines.identity import claim_directory
+from pipelines.job import Outcome
 from pipelines.place import LOCAL, Place
 from pipelines.presets import DEMO, PRESETS, SMALL, tasks_under, with_budget
 from pipelines.rendering import DatasetConfig, render_command
@@ -114,6 +116,23 @@ def test_what_was_asked_for_beside_a_failed_stage_is_finished(tmp_path: Path, tr
         "features": 2,
         "reward": 2,
     }
+
+
+def test_a_lost_cluster_leaves_a_list_of_what_is_still_to_be_made(tmp_path: Path, trivial: ModuleType) -> None:
+    class Losing(InProcess):
+        left = 3
+
+        def finished(self, timeout_s: float) -> list[Outcome]:
+            self.left -= 1
+            if self.left < 0:
+                raise ClusterLost("the Dask scheduler is gone")
+            return super().finished(timeout_s)
+
+    fakes = importlib.import_module("fake_stages")
+    with Losing() as cluster, Flow(Store(tmp_path / "store"), cluster, run="test", stages=fakes.STAGES) as flow:
+        parts, missing = _results(Experiment(SMALL, (ExperimentTask("a", "a"),), flow), tmp_path)
+    assert parts == {} and missing[0] == "the Dask scheduler is gone" and len(missing) > 3
+    assert all("not made before the cluster was lost (log: " in line for line in missing[1:])
 
 
 ODD = RenderConfig(
