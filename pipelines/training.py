@@ -58,6 +58,7 @@ def pretrain_stage(
     device: Literal["cpu", "cuda"] = "cpu",
     processes: int = 1,
     threads: int = 1,
+    checkpoint_every_s: float = 120.0,
     progress: Progress | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
@@ -67,6 +68,7 @@ def pretrain_stage(
         processes: that share every batch, each with a GPU of this job, or with its part of the threads (see
             `check_processes`). A training may be resumed with another number of them.
         threads: of all processes together.
+        checkpoint_every_s: time between checkpoints.
 
     Raises:
         ValueError: a number of processes that does not fit batch or GPUs, or what `pretrain` refuses.
@@ -79,6 +81,7 @@ def pretrain_stage(
         "device": device,
         "threads": max(1, threads // processes),
         "keep_checkpoints": 0,
+        "checkpoint_every_s": checkpoint_every_s,
         "tensorboard": False,
     }
     if processes > 1:
