@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Literal
 
 import pytest
 import torch
 from torch import Tensor
 
+from pretrain.checkpoint import load_checkpoint
 from transfer.dense.adashare import AdaShare, select_probability
 from transfer.dense.config import AdaShareConfig, MultitaskConfig, NetworkConfig, SharingConfig
 from transfer.dense.data import Sampler, Scene, ViewConfig, scene_set
@@ -111,6 +114,31 @@ def test_rounds_open_block_after_block_and_cool_down() -> None:
         assert record.temperature == pytest.approx(5 * 0.965**number)
     assert pytest.approx(1.006, abs=1e-3) == 5 * 0.965**45
     assert [record.score for record in result.rounds] == [None] * 7 + [0.0]
+
+
+def test_a_search_that_is_told_to_end_finishes_its_step_and_saves(tmp_path: Path) -> None:
+    class Ended(BaseException):
+        pass
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Ended
+
+    search = _search()
+    step = search._step
+
+    def signalled() -> str:
+        if search.position == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return step()
+
+    search._step = signalled  # type: ignore[method-assign]
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        with pytest.raises(Ended):
+            search.run(checkpoint=tmp_path / "search.pt")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert load_checkpoint(tmp_path / "search.pt")["position"] == 3
 
 
 @pytest.mark.parametrize("init", ["all_chosen", "random"])

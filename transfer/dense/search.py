@@ -43,6 +43,7 @@ from transfer.dense.training import (
     CHECKPOINT_EVERY_S,
     Tick,
     WeightSteps,
+    held_signals,
     refuse_infinite,
     schedule,
     weight_groups,
@@ -144,13 +145,14 @@ class PolicySearch:
             self._load(load_checkpoint(checkpoint))
         saved = time.monotonic()
         while self.position < self.total_steps:
-            note = self._step()
-            self.position += 1
-            if checkpoint is not None and time.monotonic() - saved >= checkpoint_every_s:
-                write_state(checkpoint, self._state())
-                saved = time.monotonic()
-            if tick is not None:
-                tick(note)
+            with held_signals() as ending:
+                note = self._step()
+                self.position += 1
+                if checkpoint is not None and (ending() or time.monotonic() - saved >= checkpoint_every_s):
+                    write_state(checkpoint, self._state())
+                    saved = time.monotonic()
+                if tick is not None:
+                    tick(note)
         refuse_infinite(self.network)
         if checkpoint is not None:
             write_state(checkpoint, self._state())
