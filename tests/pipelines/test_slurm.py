@@ -121,16 +121,6 @@ def test_a_preempted_job_saves_and_comes_back(tmp_path: Path, slurm: None) -> No
     check_result(client, tmp_path)
 
 
-def test_a_job_over_its_walltime_is_replaced(tmp_path: Path, slurm: None) -> None:
-    client = start_client(tmp_path, 6.0)
-    wait_for(lambda: len(stage_children()) >= 2, "children at work")  # an idle one may be left
-    (job,) = jobs("RUNNING")
-    # limits count whole minutes, an end can be set to the second; SLURM looks every 30 s
-    subprocess.run(["scontrol", "update", f"JobId={job}", "EndTime=now+1seconds"], check=True)
-    wait_for(lambda: job in jobs("TIMEOUT"), "end at the walltime")
-    check_result(client, tmp_path)
-
-
 def test_a_killed_client_takes_its_jobs_along_and_a_second_run_completes(tmp_path: Path, slurm: None) -> None:
     client = start_client(tmp_path, 3.0)
     wait_for(lambda: len(stage_children()) >= 2, "children at work")  # an idle one may be left
