@@ -7,8 +7,8 @@ undisturbed, then processes are killed at random moments: the client (which hold
 worker, a stage's child, Blender. A client that ended before its work was done is started again, as a person would;
 a run that completes is compared with the undisturbed one and begins anew in an empty store, until the kills are
 used up. Every file must have the same bytes, but for records of times (metrics, summaries), and no process may be
-left. Thirteen minutes on two idle cores. A killed training takes some five seconds to start again there: with kills every
-three seconds it hardly comes to its next checkpoint.
+left. Thirteen minutes on two idle cores. A killed training takes some five seconds to start again there: with kills
+every three seconds it hardly comes to its next checkpoint.
 """
 
 from __future__ import annotations
