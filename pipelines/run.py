@@ -271,8 +271,19 @@ def _span(artifact: Artifact) -> tuple[float, float]:
 
 
 def _stage_rows(board: Board) -> tuple[Stage, ...]:
-    """Of every stage, how many artifacts the run needed and how many of them it had to make."""
-    return tuple(Stage(name, row.total, row.done, row.reused, round(row.wall_s, 1)) for name, row in board.rows.items())
+    """Of every stage, how many artifacts the run needed, how many of them it had to make, and what that took."""
+    return tuple(
+        Stage(
+            name,
+            row.total,
+            row.done,
+            row.reused,
+            round(row.wall_s, 1),
+            round(row.cpu_s, 1) if row.done else None,
+            round(row.rss_bytes / 1e6) if row.done else None,
+        )
+        for name, row in board.rows.items()
+    )
 
 
 def _protocol(config: ExperimentConfig) -> tuple[str, ...]:

@@ -123,6 +123,10 @@ class Stage:
     computed: int
     from_store: int
     seconds: float | None = None
+    cpu_s: float | None = None
+    """Processor time of the runs of the last session, as `seconds`."""
+    memory_mb: float | None = None
+    """The most that one of them had at its end, with its children."""
 
 
 @dataclass(frozen=True)

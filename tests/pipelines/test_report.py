@@ -178,7 +178,15 @@ def make_run(root: Path, *, tasks: int = 3, settings: int = 5, seed: int = 0) ->
             "ci95_b": [0.4, 6.9],
         },
         "stages": [
-            {"stage": "render", "count": 20, "computed": 20, "from_store": 0, "seconds": 131.0},
+            {
+                "stage": "render",
+                "count": 20,
+                "computed": 20,
+                "from_store": 0,
+                "seconds": 131.0,
+                "cpu_s": 7322.0,
+                "memory_mb": 1234.0,
+            },
             {"stage": "pretrain", "count": 5, "computed": 4, "from_store": 1, "seconds": 142.5},
             {"stage": "extract_features", "count": 18, "computed": 18, "from_store": 0, "seconds": 61.0},
             {"stage": "score", "count": 30, "computed": 30, "from_store": 0, "seconds": 12.0},
@@ -324,6 +332,17 @@ def test_hostile_names_stay_text(tmp_path: Path, where: str) -> None:
     assert "script" not in [tag for tag, _ in page.tags]
     assert not any(key.startswith("on") for _, attributes in page.tags for key in attributes)
     assert HOSTILE in page.text or HOSTILE in str([attributes for _, attributes in page.tags])
+
+
+def test_stages_say_what_they_took_where_it_was_recorded(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    table = page[page.index("<h3>Stages</h3>") : page.index("<h3>Machine and versions</h3>")]
+    render, pretrain, *_ = re.findall(r'<tr><th scope="row">(.*?)</tr>', table)
+    assert render.startswith("render<") and render.endswith(
+        '<td class="num">2 h 2 min</td><td class="num">1\u202f234 MB</td>'
+    )
+    assert pretrain.startswith("pretrain<") and pretrain.endswith('<td class="num">–</td><td class="num">–</td>')
 
 
 def test_printed_commands_are_quoted_for_the_shell(tmp_path: Path) -> None:
