@@ -74,7 +74,6 @@ _rows: Any = None
 def _open(config: MultitaskConfig, data: Path, out: Path, device: str, threads: int, news: Any) -> None:
     import torch
 
-    from transfer.dense.losses import dense_tasks
     from transfer.dense.readers import read_dense
     from transfer.dense.rows import Rows
 
@@ -83,15 +82,7 @@ def _open(config: MultitaskConfig, data: Path, out: Path, device: str, threads: 
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     scenes = read_dense(config, data)
-    tasks = dense_tasks(config, classes=scenes.classes, class_weights=scenes.class_weights)
-    _rows = Rows(
-        config,
-        scenes,
-        tasks,
-        out=out,
-        device=device,
-        tick_of=lambda run: lambda note: news.put((run, note)),
-    )
+    _rows = Rows(config, scenes, out=out, device=device, tick_of=lambda run: lambda note: news.put((run, note)))
 
 
 def _end_with_parent() -> None:

@@ -25,7 +25,7 @@ from transfer.dense.adashare import AdaShare, select_probability
 from transfer.dense.config import MultitaskConfig
 from transfer.dense.data import DenseData, Sampler, Scene, SceneSet, ViewConfig, random_split, stack
 from transfer.dense.gradients import build_balancer
-from transfer.dense.losses import DenseTask
+from transfer.dense.losses import dense_tasks
 from transfer.dense.pictures import policy_grid, prediction_sheet
 from transfer.dense.plan import TaskPlan
 from transfer.dense.search import Parts, PolicySearch, SearchResult, draw_policies
@@ -51,13 +51,13 @@ class Rows:
         self,
         config: MultitaskConfig,
         scenes: DenseData,
-        tasks: tuple[DenseTask, ...],
         *,
         out: Path,
         device: str,
         tick_of: Callable[[str], Tick],
     ) -> None:
-        self.config, self.scenes, self.tasks, self.out, self.device = config, scenes, tasks, out, device
+        self.config, self.scenes, self.out, self.device = config, scenes, out, device
+        self.tasks = dense_tasks(config, classes=scenes.classes, class_weights=scenes.class_weights)
         self.tick_of = tick_of
         self.view = ViewConfig(config.crop, config.scale, config.flip, scenes.depth)
         self.parts = scenes.parts or random_split(scenes.train, 1 - config.adashare.weight_part, seed=1)

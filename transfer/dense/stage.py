@@ -59,7 +59,6 @@ def train_multitask(
 
     from transfer.dense.data import split_record
     from transfer.dense.jobs import train_side_by_side
-    from transfer.dense.losses import dense_tasks
     from transfer.dense.readers import read_dense
     from transfer.dense.rows import Rows, plain, row_name, write_record
 
@@ -73,9 +72,8 @@ def train_multitask(
     done = _finished(out, identity)
     if done is not None:
         return done
-    tasks = dense_tasks(config, classes=scenes.classes, class_weights=scenes.class_weights)
     clock = _Clock(progress)
-    rows = Rows(config, scenes, tasks, out=out / "runs", device=device, tick_of=clock.tick_of)
+    rows = Rows(config, scenes, out=out / "runs", device=device, tick_of=clock.tick_of)
     write_record(out / "split.json", split_record(scenes, rows.parts))
     clock.total = rows.total_steps()
     if jobs > 1:
@@ -99,7 +97,7 @@ def train_multitask(
         "n_validation": len(scenes.val),
         "n_test": len(scenes.test),
         "seeds": list(config.seeds),
-        **_table(config, rows, results, tasks, out),
+        **_table(config, rows, results, rows.tasks, out),
         "seconds": round(time.monotonic() - began, 1),
     }
     write_record(out / "summary.json", summary)
