@@ -66,7 +66,7 @@ def _presets() -> dict[str, MultitaskConfig]:
 
 
 def rooms_small() -> MultitaskConfig:
-    """Three tasks on rendered rooms of 96 pixels, every architecture, three seeds, within an hour on two CPU cores.
+    """Three tasks on rendered rooms of 96 pixels, every architecture, three seeds, in about an hour on two CPU cores.
 
     With few policy steps, undecided blocks (0.5) would still be skipped at random at the end: here they start as chosen
     (0.95), no weight decay pulls them back to undecided, and they learn five times as fast.
