@@ -28,8 +28,10 @@ from pipelines.commands import (
     store,
     tasks,
 )
+from pipelines.terminal import say
 from pipelines.usage import UsageError
 from pretrain.train import SavedAndStoppedError
+from sim.text import visible
 
 DESCRIPTION = "Render synthetic images, pre-train on them, learn which ones suit a task, measure the transfer."
 
@@ -81,13 +83,13 @@ def main() -> None:
     try:
         status = build_app().cli(prog="simpath", description=DESCRIPTION)
     except (ValueError, OSError, RuntimeError) as error:
-        print(f"simpath: {_one_line(error)}", file=sys.stderr)
+        say(f"simpath: {_one_line(error)}", sys.stderr)
         status = USAGE if isinstance(error, UsageError) else FAILED
     except SavedAndStoppedError as stopped:
-        print(f"simpath: {_one_line(stopped)}; run the same command again to continue", file=sys.stderr)
+        say(f"simpath: {_one_line(stopped)}; run the same command again to continue", sys.stderr)
         status = stopped.exit_status
     except KeyboardInterrupt:
-        print("simpath: interrupted; run the same command again to continue", file=sys.stderr)
+        say("simpath: interrupted; run the same command again to continue", sys.stderr)
         status = INTERRUPTED
     if "TORCHELASTIC_RUN_ID" in os.environ:  # one rank of `torchrun -m pipelines pretrain`
         from pretrain.ranks import end_process
@@ -105,7 +107,7 @@ def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
 
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return f"{error.strerror}: {error.filename}"
+        return f"{error.strerror}: {visible(str(error.filename))}"
     return " ".join(str(error).split()) or type(error).__name__
 
 

@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from pipelines.terminal import say
+from sim.text import visible
+
 LINE_EVERY_S = 10.0
 
 
@@ -38,7 +41,7 @@ def progress_bar(title: str, unit: str) -> Iterator[Callable[[int, int, str], No
             first = done if first is None else first
             seconds = time.monotonic() - started
             rate = f"{(done - first) / seconds:.1f} {unit}/s" if seconds > 1 and done > first else ""
-            bar.update(task, completed=done, total=total or None, note=note, rate=rate)
+            bar.update(task, completed=done, total=total or None, note=visible(note), rate=rate)
 
         yield show
 
@@ -51,6 +54,6 @@ def _plain_lines(title: str, unit: str) -> Callable[[int, int, str], None]:
         now = time.monotonic()
         if now - last >= LINE_EVERY_S or done == total:
             last = now
-            print(f"{title}: {done}/{total} {unit} {note}".rstrip(), file=sys.stderr, flush=True)
+            say(f"{title}: {done}/{total} {unit} {note}".rstrip(), sys.stderr)
 
     return show

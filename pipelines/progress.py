@@ -25,6 +25,8 @@ from rich.text import Text
 
 from pipelines.artifact import write_text
 from pipelines.job import Outcome
+from pipelines.terminal import say
+from sim.text import visible, visible_lines
 
 # Plain lines: soon after something changed, and never a minute of silence.
 _LINE_S = 5.0
@@ -219,9 +221,9 @@ class Display:
     def say(self, text: str) -> None:
         """A line that stays, above the table on a terminal."""
         if self._live is not None:
-            self._live.console.print(text, markup=False, highlight=False)
+            self._live.console.print(visible_lines(text), markup=False, highlight=False)
         else:
-            print(text, file=self._stream, flush=True)
+            say(text, self._stream)
 
     def tick(self, workers: int) -> None:
         self.board.workers = workers
@@ -236,7 +238,7 @@ class Display:
             text = self._line(now)
             if text and (text != self._last_text or now - self._last_line_at >= _QUIET_LINE_S):
                 self._last_text, self._last_line_at = text, now
-                print(f"[{clock(now - self._started)}] {text}", file=self._stream, flush=True)
+                say(f"[{clock(now - self._started)}] {text}", self._stream)
 
     def close(self) -> None:
         self._write_status("ended")
@@ -282,7 +284,7 @@ class Display:
             notes = [note for _, _, note in row.active.values() if note]
             done = f"{row.reused + row.done}/{row.total}" + (f" ({row.failed} failed)" if row.failed else "")
             note = " ".join(filter(None, (_work(row), notes[0] if notes else "")))
-            table.add_row(name, done, str(row.running or ""), _speed(row, now), Text(note))
+            table.add_row(name, done, str(row.running or ""), _speed(row, now), Text(visible(note)))
         eta = self.board.eta_s()
         tail = f"{clock(now - self._started)} gone" + (f", about {clock(eta)} left" if eta else "")
         table.add_row(f"{self.board.workers} workers", "", "", "", tail)

@@ -6,7 +6,6 @@ scores through the artifact store) and the few-shot method of `controller.fewsho
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from controller.rewards import RewardTable
 from controller.trials import Action, FloatArray
 from pipelines.controllers import read_controller
 from pipelines.flow import StageFailed
+from pipelines.wording import shell
 from sim.params import TASK2SIM_SPACE
 
 Progress = Callable[[int, int, str], None]
@@ -186,7 +186,7 @@ def posterior_summary(
 
 def render_command(params: Mapping[str, str], num_images: int, out: str) -> str:
     words: Sequence[str] = ["simpath", "render", "--out", out, "--num-images", str(num_images)]
-    return shlex.join([*words, *(word for name, level in params.items() for word in (f"--params.{name}", level))])
+    return shell((*words, *(word for name, level in params.items() for word in (f"--params.{name}", level))))
 
 
 def format_recommendation(result: Recommendation) -> str:

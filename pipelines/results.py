@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.summary import Comparison, Preference, Score
+from sim.text import visible
 from transfer.intervals import Pair, accuracy, average_difference, difference
 
 RANDOM_WEIGHTS, RANDOM, ALL_ON, CHOSEN = "random weights", "random", "all_on", "chosen"
@@ -120,14 +121,15 @@ def preference(
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """CSV text with the first row's keys as header; tuples become lists joined by spaces."""
+    """CSV text with the first row's keys as header; tuples become lists joined by spaces, names are made visible."""
     if not rows:
         return ""
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({k: " ".join(map(str, v)) if isinstance(v, tuple | list) else v for k, v in row.items()})
+        plain = {k: " ".join(map(str, v)) if isinstance(v, tuple | list) else v for k, v in row.items()}
+        writer.writerow({k: visible(v) if isinstance(v, str) else v for k, v in plain.items()})
     return text.getvalue()
 
 
@@ -147,7 +149,7 @@ def format_table(scores: Sequence[Score], tasks: Sequence[str], methods: Sequenc
         return f"{sum(present) / len(present):.1f}" if present and len(present) == len(tasks) else "-"
 
     lines = [["task", *methods]]
-    lines += [[task, *(cell(task, method) for method in methods)] for task in tasks]
+    lines += [[visible(task), *(cell(task, method) for method in methods)] for task in tasks]
     lines.append(["mean", *(mean(method) for method in methods)])
     widths = [max(len(line[column]) for line in lines) for column in range(len(methods) + 1)]
     return "\n".join("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in lines)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import datetime
 import math
-import re
 import shlex
+import statistics
 from collections.abc import Sequence
 
 from pipelines.summary import Command, Comparison, Interval, Summary
+from sim.text import visible, visible_lines
 
 METHODS = {
     "random weights": "random weights",
@@ -86,6 +87,31 @@ def duration(seconds: float | None) -> str:
     return f"{whole} s"
 
 
+def per_class(counts: Sequence[int]) -> str:
+    """ "20 each", or the range and the median of the images of each class."""
+    if not counts:
+        return "–"
+    low, high = min(counts), max(counts)
+    return (
+        f"{count(low)} each"
+        if low == high
+        else f"{count(low)} to {count(high)}, median {count(statistics.median(counts))}"
+    )
+
+
+def imbalance(counts: Sequence[int]) -> str:
+    """How many times as many images the largest class has as the smallest that has any."""
+    present = [images for images in counts if images]
+    said = f"{number(max(present) / min(present))} times" if present else "–"
+    empty = len(counts) - len(present)
+    return f"{said}; {count(empty)} without images" if empty else said
+
+
+def file_size(num_bytes: int) -> str:
+    unit, scale = ("GB", 1e9) if num_bytes >= 1e9 else ("MB", 1e6)
+    return f"{number(num_bytes / scale)} {unit}"
+
+
 def moment(text: str | None) -> str:
     """An ISO time as people write it; text that is no ISO time is left as it is."""
     if text is None:
@@ -98,9 +124,24 @@ def moment(text: str | None) -> str:
 
 
 def shell(command: Command) -> str:
-    """A command as it can be pasted into a shell: argument lists quoted, control characters escaped."""
-    text = command if isinstance(command, str) else shlex.join(command)
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", lambda match: f"\\x{ord(match[0]):02x}", text)
+    """A command as it can be pasted into bash and the like: argument lists quoted; a string is shown as it is."""
+    return visible_lines(command) if isinstance(command, str) else " ".join(map(_quote, command))
+
+
+def _quote(word: str) -> str:
+    """One word for the shell; `$'..'` for control characters, so that no terminal gets them."""
+    if visible(word) == word:
+        return shlex.quote(word)
+    return f"$'{''.join(map(_escape, word))}'"
+
+
+def _escape(char: str) -> str:
+    """As `$'..'` takes it: control characters by their bytes, which are the same in every locale."""
+    if visible(char) == char:
+        return f"\\{char}" if char in "\\'" else char
+    # surrogates of this range stand for single bytes of a file's name
+    errors = "surrogateescape" if "\udc80" <= char <= "\udcff" else "surrogatepass"
+    return "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", errors))
 
 
 def verdict(ci95: Interval | None) -> str:

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from sim.text import visible
+
 if TYPE_CHECKING:
     from sim.assets import AssetCatalog
 
@@ -25,12 +27,15 @@ def data_card(index: Mapping[str, Any], catalog: AssetCatalog) -> str:
         for licence, count in sorted(table.items())
     ]
     if catalog.textures:
-        lines += ["", "Texture sets: " + ", ".join(asset.material.partition(":")[2] for asset in catalog.textures)]
+        lines += [
+            "",
+            "Texture sets: " + ", ".join(visible(asset.material.partition(":")[2]) for asset in catalog.textures),
+        ]
     failed = ""
     if index["failed"]:
         failed = f"\n{len(index['failed'])} scenes could not be rendered; index.json names them.\n"
     if index["skipped_assets"]:
-        skipped = "\n".join(f"- {name}: {reason}" for name, reason in index["skipped_assets"].items())
+        skipped = "\n".join(f"- {visible(name)}: {visible(reason)}" for name, reason in index["skipped_assets"].items())
         failed += f"\nFiles of the asset folder that were not taken:\n\n{skipped}\n"
     size, suffix = config["size"], config["format"]
     labels = _labels(config["passes"])

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sim.text import visible
 from transfer.catalogue import TASKS
 from transfer.score import Difference, bootstrap_interval, load_correct, paired_bootstrap
 
@@ -207,7 +208,7 @@ def to_csv(table: TransferTable) -> str:
             compared = [diff.points, *diff.ci95, diff.p_value] if diff else ["", "", "", ""]
             extra = [cell.metrics.get("mean_per_class", ""), cell.metrics.get("macro_auc", "")]
             about = [cell.score, *cell.ci95, cell.seeds, cell.correct.shape[1], *extra]
-            writer.writerow([task, method, *about, *compared, "measured"])
+            writer.writerow([visible(task), method, *about, *compared, "measured"])
     for name, by_method in table.means().items():
         for method, value in by_method.items():
             writer.writerow([f"mean {name}", method, value, *[""] * 10, "measured"])
@@ -258,7 +259,7 @@ def _notes(table: TransferTable) -> list[str]:
     ]
     if len(table.complete) < len(table.tasks):
         left = [task for task in table.tasks if task not in table.complete]
-        notes.append(f"Means and ranks leave out {', '.join(left)}: not every method has a number there.")
+        notes.append(f"Means and ranks leave out {', '.join(map(visible, left))}: not every method has a number there.")
     notes += [f"Published: {source}." for source in dict.fromkeys(column.source for column in table.published)]
     return notes
 
@@ -269,7 +270,7 @@ def to_markdown(table: TransferTable) -> str:
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     for name, cells, summary in rows:
         shown = f"*{name}*" if summary else name
-        lines.append("| " + " | ".join([shown.replace("|", "\\|"), *cells]) + " |")
+        lines.append("| " + " | ".join([visible(shown).replace("|", "\\|"), *cells]) + " |")
     return "\n".join([*lines, "", *_notes(table), ""])
 
 

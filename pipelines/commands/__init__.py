@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import sys
 
+from pipelines.terminal import say
+
 FAILED, USAGE, PARTIAL, SAVED, INTERRUPTED = 1, 2, 3, 75, 130
 """Exit statuses beside 0 (complete)."""
 
 
 def usage_error(line: str) -> int:
     """Say what is wrong with the options, where their types alone cannot; returns the exit status."""
-    print(f"simpath: {line}", file=sys.stderr)
+    say(f"simpath: {line}", sys.stderr)
     return USAGE

@@ -14,6 +14,7 @@ from pipelines.bar import progress_bar
 from pipelines.commands import PARTIAL, usage_error
 from pipelines.commands.runs import PlaceOptions
 from pipelines.place import LOCAL
+from pipelines.terminal import say
 
 Preset = Literal["demo", "small", "paper"]
 JsonFlag = Annotated[bool, tyro.conf.arg(name="json")]
@@ -53,9 +54,9 @@ def replay(
             methods=names,
             progress=progress,
         )
-    print(format_replay(result))
+    say(format_replay(result))
     if json_line:
-        print(json.dumps(result))
+        say(json.dumps(result))
     return 0
 
 
@@ -125,7 +126,7 @@ def train(
         recorded_config = ReinforceConfig(seed=seed) if rounds is None else ReinforceConfig(seed=seed, rounds=rounds)
         with progress_bar("train", "rounds") as progress:
             train_controller(recorded_config, table, embeddings, out=out, progress=progress)
-        print(f"controller  {out}")
+        say(f"controller  {out}")
         return 0
     assert tasks is not None and probe is not None and budget is not None
     from pipelines.live import train_live
@@ -147,7 +148,7 @@ def train(
         device=device,
         threads=threads,
     )
-    print(result.text)
+    say(result.text)
     return result.status
 
 
@@ -218,9 +219,9 @@ def recommend(
             root=root,
             threads=threads,
         )
-    print(format_recommendation(result))
+    say(format_recommendation(result))
     if out is not None:
-        print(f"numbers  {out / 'recommendation.json'}")
+        say(f"numbers  {out / 'recommendation.json'}")
     return PARTIAL if result.missing else 0
 
 
@@ -234,7 +235,7 @@ def export_table(run: tyro.conf.Positional[Path], out: Path) -> int:
     from pipelines.replay import export_table as export
 
     found = export(run, out)
-    print(f"{out}: {found['tasks']} tasks x {found['settings']} settings, {found['left_out']} incomplete ones left out")
+    say(f"{out}: {found['tasks']} tasks x {found['settings']} settings, {found['left_out']} incomplete ones left out")
     return 0
 
 

@@ -13,6 +13,7 @@ from pipelines.bar import progress_bar
 from pipelines.batch import BatchConfig
 from pipelines.commands import PARTIAL
 from pipelines.place import NO_TLS, ONE_JOB, BadPlace, Place, TlsFiles
+from pipelines.terminal import say
 from pipelines.usage import UsageError, reading_options
 from sim.assets import CatalogConfig
 from sim.params import SimParams, SimRanges
@@ -147,7 +148,7 @@ def render(
                 shards=_shard_range(shards),
                 progress=progress,
             )
-    print("\n".join(_closing_lines(out, summary, skipped_assets(config.catalog), missing)))
+    say("\n".join(_closing_lines(out, summary, skipped_assets(config.catalog), missing)))
     return PARTIAL if summary["failed"] or missing else 0
 
 
@@ -202,16 +203,16 @@ def inspect(data: tyro.conf.Positional[Path], rows: int = 6, columns: int = 8) -
 
     with progress_bar("verify", "shards") as progress:
         found = verify_dataset(data, progress)
-    print(f"{data}: {found.num_images} images in {found.num_shards} shards, {found.num_bytes / 1e6:.1f} MB, all intact")
+    say(f"{data}: {found.num_images} images in {found.num_shards} shards, {found.num_bytes / 1e6:.1f} MB, all intact")
     params = found.config["params"]
-    print("parameters  " + "  ".join(f"{name}={value}" for name, value in params.items()))
+    say("parameters  " + "  ".join(f"{name}={value}" for name, value in params.items()))
     width = max(len(name) for name in found.class_counts)
     for name, count in found.class_counts.items():
-        print(f"  {name:<{width}}  {count}")
+        say(f"  {name:<{width}}  {count}")
     for name, histogram in parameter_histograms(data).items():
         if name != "class":
-            print(format_histogram(name, histogram))
+            say(format_histogram(name, histogram))
     sheet = data / "contact_sheet.png"
     contact_sheet(data, sheet, rows, columns)
-    print(f"pictures    {sheet}")
+    say(f"pictures    {sheet}")
     return 0

@@ -13,6 +13,7 @@ from pipelines.batch import BatchConfig
 from pipelines.experiment import ExperimentConfig, ExperimentTask
 from pipelines.place import LOCAL, ONE_JOB, Place
 from pipelines.presets import DEMO, DEMO_TASKS, PRESETS, tasks_under, with_budget
+from pipelines.terminal import say
 from pipelines.usage import reading_options
 
 # its fields are options of their own: --cluster, --batch.jobs, …
@@ -87,7 +88,7 @@ def _run(
         device=device,
         command=("simpath", *sys.argv[1:]),
     )
-    print(result.text)
+    say(result.text)
     return result.status
 
 
@@ -102,9 +103,9 @@ def report(out: tyro.conf.Positional[Path]) -> int:
     from pipelines.report import write_report
 
     if holds_multitask(out):
-        print(write_multitask_report(out))
+        say(write_multitask_report(out))
     else:
-        print(write_pathways_report(out) if find_runs(out) else write_report(out))
+        say(write_pathways_report(out) if find_runs(out) else write_report(out))
     return 0
 
 
@@ -116,7 +117,7 @@ def status(out: tyro.conf.Positional[Path]) -> int:
     """
     from pipelines.status import format_status, read_status
 
-    print(format_status(read_status(out)))
+    say(format_status(read_status(out)))
     return 0
 
 
@@ -149,7 +150,7 @@ def submit(
     text = batch_script(system, batch, shlex.split(command), name=script.stem, log=script.with_suffix(".log"))
     script.parent.mkdir(parents=True, exist_ok=True)
     write_text(script, text)
-    print(f"script  {script}")
+    say(f"script  {script}")
     if not dry_run:
-        print(hand_over(system, script))
+        say(hand_over(system, script))
     return 0

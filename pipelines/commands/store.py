@@ -9,6 +9,7 @@ import tyro
 from pipelines.artifact import Store
 from pipelines.bar import progress_bar
 from pipelines.commands import FAILED
+from pipelines.terminal import say
 
 
 def doctor(store: Path | None = None) -> int:
@@ -19,7 +20,7 @@ def doctor(store: Path | None = None) -> int:
     """
     from pipelines.doctor import print_checks, run_checks
 
-    return 0 if print_checks(run_checks(store), print) else FAILED
+    return 0 if print_checks(run_checks(store), say) else FAILED
 
 
 def ls(store: tyro.conf.Positional[Path]) -> int:
@@ -30,7 +31,7 @@ def ls(store: tyro.conf.Positional[Path]) -> int:
     """
     for artifact in _existing_store(store).artifacts():
         meta = artifact.metadata
-        print(f"{artifact.digest[:12]}  {artifact.stage:<12}  {meta['bytes'] / 1e6:9.2f} MB  {meta['wall_s']:8.1f} s")
+        say(f"{artifact.digest[:12]}  {artifact.stage:<12}  {meta['bytes'] / 1e6:9.2f} MB  {meta['wall_s']:8.1f} s")
     return 0
 
 
@@ -43,7 +44,7 @@ def du(store: tyro.conf.Positional[Path]) -> int:
     from pipelines.care import usage
 
     for row in usage(_existing_store(store)):
-        print(f"{row.stage:<12}  {row.artifacts:6d} artifacts  {row.bytes / 1e6:10.2f} MB")
+        say(f"{row.stage:<12}  {row.artifacts:6d} artifacts  {row.bytes / 1e6:10.2f} MB")
     return 0
 
 
@@ -60,7 +61,7 @@ def gc(store: tyro.conf.Positional[Path], dry_run: bool = False) -> int:
 
     found = collect(_existing_store(store), dry_run=dry_run)
     verb = "would remove" if dry_run else "removed"
-    print(f"{verb} {found.artifacts} artifacts and {found.partials} partial ones, {found.bytes / 1e6:.2f} MB")
+    say(f"{verb} {found.artifacts} artifacts and {found.partials} partial ones, {found.bytes / 1e6:.2f} MB")
     return 0
 
 
@@ -74,7 +75,7 @@ def forget(store: tyro.conf.Positional[Path], run: tyro.conf.Positional[str]) ->
     from pipelines.care import forget
 
     forget(_existing_store(store), run)
-    print(f"forgot {run}; simpath store gc {store} frees what no other run needs")
+    say(f"forgot {run}; simpath store gc {store} frees what no other run needs")
     return 0
 
 
@@ -89,8 +90,8 @@ def verify(store: tyro.conf.Positional[Path]) -> int:
     with progress_bar("verify", "artifacts") as progress:
         problems = verify(_existing_store(store), progress)
     for problem in problems:
-        print(problem)
-    print("all intact" if not problems else f"{len(problems)} damaged")
+        say(problem)
+    say("all intact" if not problems else f"{len(problems)} damaged")
     return FAILED if problems else 0
 
 

@@ -9,18 +9,19 @@ import tyro
 
 from pipelines.bar import progress_bar
 from pipelines.commands import FAILED
+from pipelines.terminal import say
 
 
 def ls() -> int:
     """List the 20 sets: split sizes, classes, group, whether the published controller was trained on them, licence."""
     from transfer.tasks import list_tasks
 
-    print(f"{'task':<16}{'group':<14}{'train':>7}{'test':>7}{'classes':>8}  {'':8}{'fetched':<9}licence")
+    say(f"{'task':<16}{'group':<14}{'train':>7}{'test':>7}{'classes':>8}  {'':8}{'fetched':<9}licence")
     for row in list_tasks():
         seen = "seen" if row["seen"] else "unseen"
         fetched = "yes" if row["public"] else "by hand"
         sizes = f"{row['train']:>7}{row['test']:>7}{row['classes']:>8}"
-        print(f"{row['name']:<16}{row['group']:<14}{sizes}  {seen:<8}{fetched:<9}{row['license']}")
+        say(f"{row['name']:<16}{row['group']:<14}{sizes}  {seen:<8}{fetched:<9}{row['license']}")
     return 0
 
 
@@ -42,7 +43,7 @@ def verify(
     from transfer.fetch import verify_task
 
     found = verify_task(name, root, split=split, variant=variant)
-    print(found.describe())
+    say(found.describe())
     return 0 if found.ok else FAILED
 
 
@@ -57,5 +58,5 @@ def download(name: tyro.conf.Positional[str], root: Path) -> int:
 
     with progress_bar("download", "bytes") as progress:
         text = download_task(name, root, progress=progress)
-    print(text)
+    say(text)
     return 0

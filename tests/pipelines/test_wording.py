@@ -7,7 +7,20 @@ import shlex
 import pytest
 
 from pipelines.summary import Comparison, Preference, Score, Setting, Summary
-from pipelines.wording import count, duration, findings, headline, moment, number, shell, signed, verdict
+from pipelines.wording import (
+    count,
+    duration,
+    file_size,
+    findings,
+    headline,
+    imbalance,
+    moment,
+    number,
+    per_class,
+    shell,
+    signed,
+    verdict,
+)
 
 
 @pytest.mark.parametrize(
@@ -32,6 +45,13 @@ def test_numbers_have_a_real_minus_sign_and_no_minus_zero() -> None:
     assert number(-1.25) == "−1.2" and number(-0.01) == "0.0" and number(None) == "–"
     assert signed(2.0) == "+2.0" and signed(-2.0) == "−2.0" and signed(0.0) == "0.0" and signed(-0.04) == "0.0"
     assert number(1e15) == "1e+15" and count(12345678) == "12\u202f345\u202f678" and count(10**30) == "1.00e+30"
+
+
+def test_class_sizes_and_bytes_are_in_words() -> None:
+    assert per_class([20, 20]) == "20 each" and per_class([3, 40, 10]) == "3 to 40, median 10" and per_class([]) == "–"
+    assert imbalance([3, 40, 10]) == "13.3 times" and imbalance([5, 0, 0, 5]) == "1.0 times; 2 without images"
+    assert imbalance([0]) == "–; 1 without images"
+    assert file_size(2_580_480) == "2.6 MB" and file_size(41_000_000_000) == "41.0 GB"
 
 
 def test_times_are_readable_and_other_text_is_left_alone() -> None:
