@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import json
 import math
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from sim.inspection import iterate_samples, read_index
 
@@ -33,13 +38,28 @@ NAMES: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "material": lambda sample: sample["materials"],
 }
 
+QUANTITIES = {
+    "object_rotation": ("rotation_x_deg", "rotation_y_deg", "rotation_z_deg"),
+    "object_distance": ("camera_distance_m",),
+    "light_intensity": ("light_strength",),
+    "light_color": ("light_red", "light_green", "light_blue"),
+    "light_direction": ("light_elevation_deg",),
+    "background": ("hdri",),
+    "focus_blur": ("focus_distance_m", "aperture_fstop"),
+    "materials": ("material",),
+}
+"""What each simulation parameter spreads, of the numbers and names above."""
+
 Histogram = list[tuple[str, int]]
 
 
-def parameter_histograms(data: Path, bins: int = 8) -> dict[str, Histogram]:
+def parameter_histograms(data: Path, bins: int = 8, images: int | None = None) -> dict[str, Histogram]:
     """Counts by quantity: names most frequent first, numbers in `bins` equal bins from their minimum to maximum.
 
     A quantity that is the same in all images has one entry.
+
+    Args:
+        images: look at so many of the first ones only; every image is drawn alike. Default: all.
 
     Raises:
         FileNotFoundError, DataSetDamaged: as `sim.inspection.read_index`.
@@ -47,7 +67,7 @@ def parameter_histograms(data: Path, bins: int = 8) -> dict[str, Histogram]:
     index = read_index(data)
     names: dict[str, Counter[str]] = {name: Counter() for name in NAMES}
     numbers: dict[str, list[float | None]] = {name: [] for name in NUMBERS}
-    for members in iterate_samples(data, index):
+    for members in itertools.islice(iterate_samples(data, index), images):
         sample = json.loads(members["json"])
         for name, read in NAMES.items():
             names[name].update(read(sample))
@@ -57,7 +77,24 @@ def parameter_histograms(data: Path, bins: int = 8) -> dict[str, Histogram]:
     return table | {name: _binned(values, bins) for name, values in numbers.items()}
 
 
+def pixel_statistics(data: Path, images: int) -> tuple[float, float]:
+    """Mean and standard deviation of the pixel values, 0 to 255, over all channels of the first `images` images.
+
+    Raises:
+        FileNotFoundError, DataSetDamaged: as `sim.inspection.read_index`.
+    """
+    index = read_index(data)
+    count, total, squares = 0, 0.0, 0.0
+    for members in itertools.islice(iterate_samples(data, index), images):
+        with Image.open(io.BytesIO(members[index["config"]["format"]]), formats=("JPEG", "PNG", "WEBP")) as picture:
+            values = np.asarray(picture.convert("RGB"), np.float64)
+        count, total, squares = count + values.size, total + values.sum(), squares + np.square(values).sum()
+    mean = total / count
+    return mean, math.sqrt(max(0.0, squares / count - mean**2))
+
+
 def _binned(values: list[float | None], bins: int) -> Histogram:
+    """Counts in `bins` equal bins from minimum to maximum, after those of None ("off"); one entry for one value."""
     present = [value for value in values if value is not None]
     off: Histogram = [("off", len(values) - len(present))] if len(present) < len(values) else []
     if not present:
