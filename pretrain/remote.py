@@ -1,13 +1,15 @@
 """Data sets behind http(s):// or s3:// addresses: fetched once into a local directory, then read like any other.
 
 Random access needs the shards on a local disk; one sequential download is also what object stores are good at. A shard
-gets its final name only when its sha256 is the index's.
+gets its final name only when its sha256 is the index's, and is compared again before it is used from the cache.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from pretrain.data import INDEX_NAME, OnBadShard, Progress, ShardError, ShardInd
 CHUNK_BYTES = 1 << 20
 DOWNLOADS = 4
 """Shards fetched at a time."""
+SILENCE_S = 60.0
+"""A server that sends nothing for so long is given up. There is no limit for a whole shard (aiohttp's own is 300 s)."""
 
 
 def is_remote(location: str) -> bool:
@@ -36,12 +40,18 @@ def index_at(location: str) -> ShardIndex:
 
 
 def fetch_shards(
-    location: str, cache: Path, *, on_bad_shard: OnBadShard = "stop", progress: Progress | None = None
+    location: str,
+    cache: Path,
+    *,
+    on_bad_shard: OnBadShard = "stop",
+    leave_out: Collection[str] = (),
+    progress: Progress | None = None,
 ) -> Path:
     """Downloads what `cache` lacks of the data set at `location`; returns the local data set directory.
 
-    The directory is named after the index's content, so that a data set that changed is another one. With
-    `on_bad_shard="skip"` a shard that cannot be fetched stays away, which `open_shards` then counts.
+    The directory is named after the index's content, so that a data set that changed is another one. A shard that was
+    damaged since is fetched again. With `on_bad_shard="skip"` a shard that cannot be fetched stays away, which
+    `open_shards` then counts; those of `leave_out` are not asked for. One process at a time fills a directory.
 
     Raises:
         FileNotFoundError: no index at the address.
@@ -51,26 +61,45 @@ def fetch_shards(
     system, root = _open_system(location)
     text = _fetch_index(system, root, location)
     index = read_index(text, location)
+    rows = [row for row in index.rows if row.name not in leave_out]
     directory = cache / hashlib.sha256(text.encode()).hexdigest()[:16]
     directory.mkdir(parents=True, exist_ok=True)
-    missing = [row for row in index.rows if not (directory / row.name).is_file()]
 
     def fetch(row: ShardRow) -> None:
+        if _is_intact(directory / row.name, row):
+            return
         try:
             write_atomic(directory / row.name, lambda path: _download(system, f"{root}/{row.name}", path, row))
         except ShardError:
             if on_bad_shard == "stop":
                 raise
 
-    with ThreadPoolExecutor(DOWNLOADS) as pool:
+    with _locked(directory.with_suffix(".lock")), ThreadPoolExecutor(DOWNLOADS) as pool:
+        for half in directory.rglob(".*.tmp"):  # of a process that was killed: a living one would hold the lock
+            half.unlink()
         try:
-            for number, _ in enumerate(pool.map(fetch, missing), 1):
+            for number, _ in enumerate(pool.map(fetch, rows), 1):
                 if progress:
-                    progress(number, len(missing), f"fetching shards from {location}")
+                    progress(number, len(rows), f"fetching shards from {location}")
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-    write_atomic(directory / INDEX_NAME, lambda path: path.write_text(text, encoding="utf-8"))
+        write_atomic(directory / INDEX_NAME, lambda path: path.write_text(text, encoding="utf-8"))
     return directory
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Waits until no other process holds the file locked; the lock ends with the process."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _is_intact(path: Path, row: ShardRow) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == row.sha256
 
 
 def _fetch_index(system: Any, root: str, location: str) -> str:
@@ -88,8 +117,15 @@ def _open_system(location: str) -> tuple[Any, str]:
     kind = location.partition("://")[0]
     if kind not in ("http", "https", "s3"):
         raise ValueError(f"data {location}: allowed are a directory, http://, https:// and s3://")
+    options: dict[str, Any] = {}
     try:
-        system, root = fsspec.core.url_to_fs(location)
+        if kind != "s3":
+            import aiohttp
+
+            # in one stream: servers need not know Range requests
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=SILENCE_S, sock_read=SILENCE_S)
+            options = {"block_size": 0, "client_kwargs": {"timeout": timeout}}
+        system, root = fsspec.core.url_to_fs(location, **options)
     except ImportError as error:
         raise ValueError(f"data {location}: {_one_line(error)}") from None
     return system, str(root).rstrip("/")

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -15,6 +16,8 @@ MakeSet = Callable[..., Path]
 
 
 class Handler(SimpleHTTPRequestHandler):
+    """Like most small servers it does not know Range requests."""
+
     def log_message(self, format: str, *args: object) -> None:
         pass
 
@@ -50,6 +53,83 @@ def test_what_is_there_is_not_fetched_again(served: tuple[str, Path], tmp_path: 
     assert fetch_shards(address, tmp_path / "cache") == local
     assert (local / "shard-000000.tar").stat().st_mtime_ns == kept
     assert len(open_shards(local)) == 24
+
+
+def test_large_shards_need_no_server_that_sends_ranges(
+    served: tuple[str, Path], make_set: MakeSet, tmp_path: Path
+) -> None:
+    """fsspec would read an http file in ranges of 5 MiB."""
+    address, _ = served
+    large = make_set(num=2, name="set/large", replace={"00000001.json": bytes(6 << 20)})
+    local = fetch_shards(f"{address}/large", tmp_path / "cache")
+    assert (local / "shard-000000.tar").stat().st_size > 6 << 20
+    assert open_shards(local).digest == open_shards(large).digest
+
+
+def test_a_server_that_falls_silent_is_given_up(
+    served: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, _ = served
+    monkeypatch.setattr("pretrain.remote.SILENCE_S", 0.2)
+    ended = threading.Event()
+
+    def copyfile(handler: object, source: BinaryIO, target: BinaryIO) -> None:
+        content = source.read()
+        if content.startswith(b"{"):
+            target.write(content)
+        else:
+            target.write(content[:1000])
+            ended.wait()
+
+    monkeypatch.setattr(Handler, "copyfile", copyfile)
+    try:
+        with pytest.raises(ShardError, match=r"^shard-00000\d\.tar: cannot be fetched from http.*Timeout"):
+            fetch_shards(address, tmp_path / "cache")
+    finally:
+        ended.set()
+
+
+def test_a_damaged_shard_of_the_cache_is_fetched_again(served: tuple[str, Path], tmp_path: Path) -> None:
+    address, directory = served
+    local = fetch_shards(address, tmp_path / "cache")
+    content = (directory / "shard-000001.tar").read_bytes()
+    for damaged in (content[:-512], b"\x00" + content[1:]):
+        (local / "shard-000001.tar").write_bytes(damaged)
+        fetch_shards(address, tmp_path / "cache")
+        assert (local / "shard-000001.tar").read_bytes() == content
+
+
+def test_half_downloads_of_a_killed_process_go_and_those_of_a_living_one_stay(
+    served: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, directory = served
+    local = fetch_shards(address, tmp_path / "cache")
+    half = local / ".shard-000002.tar.1.tmp"
+    half.write_bytes(b"half")
+    (local / "shard-000002.tar").unlink()
+    began, answer, sent = threading.Event(), threading.Event(), list[int]()
+
+    def copyfile(handler: object, source: BinaryIO, target: BinaryIO) -> None:
+        content = source.read()
+        if not content.startswith(b"{"):
+            sent.append(len(content))
+            began.set()
+            answer.wait()
+        target.write(content)
+
+    monkeypatch.setattr(Handler, "copyfile", copyfile)
+    first, second = (threading.Thread(target=fetch_shards, args=(address, tmp_path / "cache")) for _ in range(2))
+    first.start()
+    assert began.wait(60)
+    assert not half.exists()
+    second.start()
+    second.join(0.3)
+    answer.set()
+    first.join()
+    second.join()
+    assert len(sent) == 1
+    assert (local / "shard-000002.tar").read_bytes() == (directory / "shard-000002.tar").read_bytes()
+    assert not list(local.glob(".*.tmp"))
 
 
 def test_a_remote_shard_that_is_missing_or_altered_is_named(served: tuple[str, Path], tmp_path: Path) -> None:
