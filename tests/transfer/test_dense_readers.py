@@ -1,10 +1,11 @@
-"""Readers of the three public data sets on generated files in their layouts."""
+"""Readers of the public data sets with list files on generated files; what is true of every reader."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -14,16 +15,11 @@ import torch
 from PIL import Image
 
 from transfer.dense.config import MultitaskConfig
+from transfer.dense.files import decode_normals
 from transfer.dense.metrics import IGNORED, angles_deg
-from transfer.dense.readers import (
-    decode_normals,
-    encode_depth,
-    encode_heat,
-    read_cityscapes,
-    read_dense,
-    read_nyuv2,
-    read_taskonomy,
-)
+from transfer.dense.nyuv2 import read_nyuv2
+from transfer.dense.readers import read_dense
+from transfer.dense.taskonomy import encode_depth, encode_heat, read_taskonomy
 
 
 def _scenes() -> ModuleType:
@@ -87,18 +83,6 @@ def test_a_pixel_of_255_has_no_normal() -> None:
     picture[0, 1, 0] = 255
     decoded = decode_normals(picture)
     assert not bool(decoded[:, 0, 1].any()) and float(decoded[:, 0, 0].norm()) == pytest.approx(1)
-
-
-def test_cityscapes_in_mtans_layout(tmp_path: Path) -> None:
-    scenes.write_cityscapes(tmp_path)
-    data = read_cityscapes(tmp_path, classes=19, validation=0.2)
-    assert (len(data.train), len(data.val), len(data.test)) == (5, 1, 3)
-    assert data.depth == "disparity" and data.classes == 19
-    truth, scene = scenes.make_scene(100), data.test.read(0)
-    labels = scene.labels["segmentation"]
-    assert bool((labels[:2] == IGNORED).all()) and np.array_equal(labels[2:].numpy(), truth["classes"][2:])
-    np.testing.assert_allclose(scene.labels["depth"][0].numpy(), 0.5 / truth["depth"], rtol=1e-6)
-    np.testing.assert_allclose(scene.image.numpy(), truth["image"].transpose(2, 0, 1) / 255, rtol=1e-6)
 
 
 def test_taskonomy_in_its_layout(tmp_path: Path) -> None:
@@ -167,10 +151,12 @@ def test_wrong_folders_are_refused_in_one_line(tmp_path: Path) -> None:
     config = MultitaskConfig(layout="nyuv2")
     with pytest.raises(FileNotFoundError, match="no folder"):
         read_dense(config, tmp_path / "absent")
-    with pytest.raises(ValueError, match="0 list files"):
+    with pytest.raises(ValueError, match=r"no NYUv2 folder: it has neither a list file \(\*\.json\) nor train/image"):
         read_dense(config, tmp_path)
+    with pytest.raises(ValueError, match="no Tiny-Taskonomy folder"):
+        read_dense(MultitaskConfig(layout="taskonomy"), tmp_path)
     with pytest.raises(ValueError, match="no CityScapes folder"):
-        read_cityscapes(tmp_path, classes=7, validation=0.1)
+        read_dense(MultitaskConfig(layout="cityscapes"), tmp_path)
     scenes.write_nyuv2(tmp_path)
     (tmp_path / "depth" / "3.npy").unlink()
     with pytest.raises(FileNotFoundError, match=r"3\.npy, which nyu_v2\.json names, is missing"):
@@ -183,6 +169,10 @@ def test_a_damaged_file_raises_instead_of_becoming_another_scene(tmp_path: Path)
     (tmp_path / "rgb" / "8.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"8\.png cannot be read as a picture"):
         data.test.read(0)
+    whole = (tmp_path / "rgb" / "10.png").read_bytes()
+    (tmp_path / "rgb" / "10.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"10\.png cannot be read as a picture: image file is truncated"):
+        data.test.read(2)
     (tmp_path / "depth" / "9.npy").write_bytes(b"no array")
     with pytest.raises(ValueError, match=r"9\.npy cannot be read as an array"):
         data.test.read(1)
@@ -193,3 +183,105 @@ def test_a_picture_of_another_kind_is_refused(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((32, 40, 3), np.uint8)).save(tmp_path / "seg" / "8.png")
     with pytest.raises(ValueError, match="mode RGB; allowed: L, P"):
         read_nyuv2(tmp_path, validation=0.25).test.read(0)
+
+
+def _replace_pixel(path: Path, value: int) -> None:
+    """The pixel in row 3, column 4 of a picture of labels."""
+    with Image.open(path) as picture:
+        pixels = np.array(picture)
+    pixels[3, 4] = value
+    Image.fromarray(pixels).save(path)
+
+
+def test_nyuv2s_labels_end_at_39_and_255(tmp_path: Path) -> None:
+    scenes.write_nyuv2(tmp_path)
+    test = read_nyuv2(tmp_path, validation=0.25).test
+    for value in (39, 255):
+        _replace_pixel(tmp_path / "seg" / "8.png", value)
+        assert int(test.read(0).labels["segmentation"][3, 4]) == value
+    _replace_pixel(tmp_path / "seg" / "8.png", 40)
+    with pytest.raises(ValueError, match=r"8\.png has the label 40; allowed: 0 to 39, and 255 for pixels that do not"):
+        test.read(0)
+
+
+def test_taskonomys_labels_end_at_17(tmp_path: Path) -> None:
+    scenes.write_taskonomy(tmp_path)
+    test = read_taskonomy(tmp_path).test
+    _replace_pixel(tmp_path / "segmentation" / "6.png", 17)
+    assert int(test.read(0).labels["segmentation"][12, 16]) == 16
+    _replace_pixel(tmp_path / "segmentation" / "6.png", 18)
+    with pytest.raises(ValueError, match=r"6\.png has the label 18; allowed: 1 to 17, and 0 for pixels that do not"):
+        test.read(0)
+
+
+def test_labels_of_another_size_than_the_image_are_refused(tmp_path: Path) -> None:
+    scenes.write_nyuv2(tmp_path)
+    scenes.write_taskonomy(tmp_path / "t")
+    np.save(tmp_path / "depth" / "8.npy", np.ones((16, 20), np.float32))
+    with pytest.raises(ValueError, match=r"8\.png has 32 x 40 pixels, but its depth 16 x 20"):
+        read_nyuv2(tmp_path, validation=0.25).test.read(0)
+    Image.fromarray(np.zeros((32, 32), np.uint16)).save(tmp_path / "t" / "edges" / "6.png")
+    with pytest.raises(ValueError, match=r"6\.png has 64 x 64 pixels, but its edges 32 x 32"):
+        read_taskonomy(tmp_path / "t").test.read(0)
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (np.ones((32, 40, 3)), r"has the shape \(32, 40, 3\); allowed: \(height, width, 1\)"),
+        (np.full((32, 40), "far"), "holds 1280 values of type <U3; allowed: one array of numbers"),
+        (np.full((32, 40), None), "cannot be read as an array: Object arrays cannot be loaded"),
+        (np.full((32, 40), np.nan), "holds NaN or infinity"),
+        (np.ones((0, 40)), "holds 0 values of type float64"),
+    ],
+)
+def test_an_array_of_another_kind_is_refused(values: np.ndarray, reason: str, tmp_path: Path) -> None:
+    scenes.write_nyuv2(tmp_path)
+    data = read_nyuv2(tmp_path, validation=0.25)
+    np.save(tmp_path / "depth" / "8.npy", values, allow_pickle=values.dtype == object)
+    with pytest.raises(ValueError, match=rf"8\.npy {reason}"):
+        data.test.read(0)
+
+
+def test_an_archive_of_arrays_is_no_array(tmp_path: Path) -> None:
+    scenes.write_nyuv2(tmp_path)
+    data = read_nyuv2(tmp_path, validation=0.25)
+    with (tmp_path / "depth" / "8.npy").open("wb") as file:
+        np.savez(file, depth=np.ones((32, 40)))
+    with pytest.raises(ValueError, match=r"8\.npy holds several arrays"):
+        data.test.read(0)
+
+
+def test_one_of_several_list_files_is_chosen_by_name(tmp_path: Path) -> None:
+    scenes.write_nyuv2(tmp_path)
+    lists = json.loads((tmp_path / "nyu_v2.json").read_text())
+    (tmp_path / "swapped.json").write_text(json.dumps({"train": lists["test"], "test": lists["train"]}))
+    config = MultitaskConfig(layout="nyuv2", validation=0.25)
+    with pytest.raises(ValueError, match=r"2 list files; choose with --list-file: nyu_v2\.json, swapped\.json"):
+        read_dense(config, tmp_path)
+    with pytest.raises(ValueError, match=r"list_file is other\.json; allowed in .*: nyu_v2\.json, swapped\.json"):
+        read_dense(replace(config, list_file="other.json"), tmp_path)
+    first, second = (read_dense(replace(config, list_file=name), tmp_path) for name in ("nyu_v2.json", "swapped.json"))
+    assert (len(first.test), len(second.test)) == (4, 8) and second.test.names[0] == "rgb/0.png"
+    assert first.digest != second.digest
+    with pytest.raises(ValueError, match=r"list_file is a\.json; allowed: none, the layout rooms has no list files"):
+        MultitaskConfig(layout="rooms", list_file="a.json")
+
+
+def test_one_of_taskonomys_list_files_is_chosen_by_name(tmp_path: Path) -> None:
+    scenes.write_taskonomy(tmp_path)
+    lists = json.loads((tmp_path / "taskonomy.json").read_text())
+    (tmp_path / "small.json").write_text(json.dumps(lists | {"train": lists["train"][:1]}))
+    with pytest.raises(ValueError, match=r"2 list files; choose with --list-file: small\.json, taskonomy\.json"):
+        read_taskonomy(tmp_path)
+    assert len(read_taskonomy(tmp_path, list_file="small.json").train) == 1
+
+
+def test_class_weights_are_found_under_their_published_name(tmp_path: Path) -> None:
+    scenes.write_taskonomy(tmp_path)
+    (tmp_path / "semseg_prior.npy").rename(tmp_path / "semseg_prior_factor.npy")
+    weights = read_taskonomy(tmp_path).class_weights
+    assert weights == pytest.approx(np.linspace(0.5, 1.5, 17))
+    np.save(tmp_path / "semseg_prior_factor.npy", np.ones(16))
+    with pytest.raises(ValueError, match=r"semseg_prior_factor\.npy has 16 class weights; allowed: 17"):
+        read_taskonomy(tmp_path)

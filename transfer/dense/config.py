@@ -157,6 +157,8 @@ class MultitaskConfig:
 
     layout: Layout = "rooms"
     """How the data lie on disk."""
+    list_file: str | None = None
+    """Name of the list file (.json) that splits NYUv2 or Tiny-Taskonomy, where the folder has several."""
     cityscapes_classes: Literal[2, 7, 19] = 19
     """Which of CityScapes' label maps."""
     tasks: tuple[TaskName, ...] = ("segmentation", "normals", "depth")
@@ -197,6 +199,10 @@ class MultitaskConfig:
     seeds: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
+        if self.list_file is not None and self.layout not in ("nyuv2", "taskonomy"):
+            raise ValueError(
+                f"list_file is {self.list_file}; allowed: none, the layout {self.layout} has no list files"
+            )
         if not self.tasks or len(set(self.tasks)) != len(self.tasks):
             raise ValueError(f"tasks is {self.tasks}; allowed: at least one, each once")
         if len(self.loss_weights) != len(self.tasks) or min(self.loss_weights) <= 0:
