@@ -65,7 +65,7 @@ def decode(content: bytearray, decoder: Decoder) -> Tensor:
         try:
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 array = np.asarray(image.convert("RGB"))
-        except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
             raise ValueError(f"the image does not decode: {error}") from None
         return torch.from_numpy(array.copy()).permute(2, 0, 1)
     from torchvision.io import ImageReadMode
@@ -81,6 +81,8 @@ def decode(content: bytearray, decoder: Decoder) -> Tensor:
         raise ValueError(f"the image does not decode: {str(error).splitlines()[0]}") from None
     if pixels.dtype != torch.uint8:
         raise ValueError(f"the image does not decode: its pixels are {pixels.dtype}, not 8 bits")
+    if pixels.ndim != 3:  # the operator also takes a GIF
+        raise ValueError(f"the image does not decode: it holds {len(pixels)} frames")
     return pixels
 
 

@@ -16,9 +16,6 @@ from pretrain.augment import Augmentation, Decoder, augment, decode, resize
 from pretrain.data import Progress, SampleReader, ShardSet
 from pretrain.order import BatchPlan
 
-PROBE_IMAGES = 32
-"""Images whose sizes are looked at before the whole set is decoded into memory."""
-
 
 @dataclass(frozen=True)
 class Batch:

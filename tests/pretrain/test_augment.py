@@ -56,6 +56,21 @@ def test_only_plain_formats_are_decoded(decoder: str, kind: str) -> None:
         decode(bytearray(encoded(kind)), decoder)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("decoder", ["torchvision", "pillow"])
+def test_an_animation_is_refused(decoder: str) -> None:
+    buffer, colors = io.BytesIO(), ("red", "blue", "green")
+    first, *more = (Image.new("RGB", (16, 16), color) for color in colors)
+    first.save(buffer, "GIF", save_all=True, append_images=more)
+    with pytest.raises(ValueError, match=r"does not decode: (it holds 3 frames|cannot identify)"):
+        decode(bytearray(buffer.getvalue()), decoder)  # type: ignore[arg-type]
+
+
+def test_an_image_of_gigantic_size_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40 * 48 // 2 - 1)
+    with pytest.raises(ValueError, match=r"does not decode: Image size .* decompression bomb"):
+        decode(encoded("JPEG"), "pillow")
+
+
 def test_a_gray_image_gets_three_channels() -> None:
     buffer = io.BytesIO()
     Image.new("L", (8, 8), 7).save(buffer, "PNG")
