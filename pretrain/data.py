@@ -13,7 +13,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -73,7 +73,7 @@ class ShardSet:
     digest: str
     """`data_digest` of the used shards."""
     skipped: tuple[str, ...]
-    """Bad shards that were left out (only with `on_bad_shard="skip"`), each with its reason."""
+    """Shards that were left out (`on_bad_shard="skip"` or `leave_out`), each as `name: reason`."""
 
     def __len__(self) -> int:
         return len(self.label)
@@ -132,6 +132,7 @@ def open_shards(
     directory: Path,
     *,
     on_bad_shard: OnBadShard = "stop",
+    leave_out: Collection[str] = (),
     location: str | None = None,
     threads: int = 1,
     progress: Progress | None = None,
@@ -141,6 +142,7 @@ def open_shards(
     Args:
         directory: local data set directory (remote ones are fetched first, see `pretrain.remote`).
         on_bad_shard: `stop` raises at the first bad shard, `skip` leaves it out and lists it in `ShardSet.skipped`.
+        leave_out: names of shards that an earlier start of the run did without; also listed, but not looked at.
         location: how messages call the data set, if not by the directory.
         threads: shards hashed at a time.
         progress: called with (shards read, shards, note).
@@ -151,13 +153,14 @@ def open_shards(
     """
     location = location or str(directory)
     index = load_index(directory, location)
+    rows = [row for row in index.rows if row.name not in leave_out]
     used: list[ShardRow] = []
     scans: list[_Scan] = []
-    skipped: list[str] = []
+    skipped = [f"{row.name}: the run was begun without it" for row in index.rows if row.name in leave_out]
     with concurrent.futures.ThreadPoolExecutor(max(1, threads)) as pool:
-        jobs = [pool.submit(_scan, directory, row, len(index.classes)) for row in index.rows]
+        jobs = [pool.submit(_scan, directory, row, len(index.classes)) for row in rows]
         try:
-            for row, job in zip(index.rows, jobs, strict=True):
+            for number, (row, job) in enumerate(zip(rows, jobs, strict=True), 1):
                 try:
                     scan = job.result()
                 except ShardError as error:
@@ -168,7 +171,7 @@ def open_shards(
                     used.append(row)
                     scans.append(scan)
                 if progress:
-                    progress(len(used) + len(skipped), len(index.rows), "checking shards")
+                    progress(number, len(rows), "checking shards")
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
     if not used:

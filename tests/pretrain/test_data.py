@@ -66,6 +66,18 @@ def test_a_bad_shard_is_skipped_and_listed_when_asked(make_set: MakeSet) -> None
     assert shards.digest != whole.digest
 
 
+def test_a_shard_that_is_left_out_is_not_looked_at(make_set: MakeSet) -> None:
+    directory = make_set(num=24, per_shard=10)
+    (directory / "shard-000001.tar").rename(directory / "away")
+    skipping = open_shards(directory, on_bad_shard="skip")
+    (directory / "away").rename(directory / "shard-000001.tar")
+    assert len(open_shards(directory)) == 24
+    shards = open_shards(directory, leave_out=["shard-000001.tar", "shard-of-another-set.tar"])
+    assert len(shards) == 14
+    assert shards.digest == skipping.digest
+    assert shards.skipped == ("shard-000001.tar: the run was begun without it",)
+
+
 def test_a_set_without_a_good_shard_is_refused(make_set: MakeSet) -> None:
     directory = make_set(num=4, per_shard=10)
     (directory / "shard-000000.tar").write_bytes(b"")

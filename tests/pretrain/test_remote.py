@@ -145,6 +145,8 @@ def test_a_remote_shard_that_is_missing_or_altered_is_named(served: tuple[str, P
     shards = open_shards(local, on_bad_shard="skip")
     assert len(shards) == 20
     assert len(shards.skipped) == 1
+    local = fetch_shards(address, tmp_path / "four", leave_out=["shard-000002.tar"])
+    assert open_shards(local, leave_out=["shard-000002.tar"]).digest == shards.digest
 
 
 def test_an_address_without_a_set_is_refused(served: tuple[str, Path], tmp_path: Path) -> None:
