@@ -110,14 +110,14 @@ def test_a_decathlon_domain_is_a_task_of_every_method_and_options_reach_blockdro
             epochs=1,
             seeds=(0,),
             training=TrainingOptions(batch_size=6, learning_rates=(0.05,)),
-            blockdrop=BlockDropOptions(curriculum_epochs=2, joint_epochs=1, penalties=(2.0,), policy_shrink=1),
+            blockdrop=BlockDropOptions(curriculum_updates=2, joint_updates=1, penalties=(2.0,), policy_shrink=1),
         )
         == 0
     )
     said = capsys.readouterr().out.splitlines()
     assert json.loads(said[-1])["n_train"] == 18 and f"page  {out / 'report.html'}" in said
     config = json.loads((out / "blockdrop" / "summary.json").read_text(encoding="utf-8"))["config"]
-    assert (config["curriculum_epochs"], config["joint_epochs"], config["penalties"]) == (2, 1, [2.0])
+    assert (config["curriculum_updates"], config["joint_updates"], config["penalties"]) == (2, 1, [2.0])
     assert "decathlon:daimlerpedcls" in (out / "report.html").read_text(encoding="utf-8")
 
 

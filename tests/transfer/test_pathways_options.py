@@ -38,11 +38,11 @@ def test_every_setting_of_blockdrop_and_spottune_is_an_option() -> None:
 
 
 def test_given_values_arrive() -> None:
-    blockdrop = BlockDropOptions(curriculum_epochs=7, joint_epochs=0, penalties=(3.0,), entropy="one_sided")
+    blockdrop = BlockDropOptions(curriculum_updates=7, joint_updates=0, penalties=(3.0,), entropy="one_sided")
     training = TrainingOptions(batch_size=8, learning_rates=(0.2,), freeze_bn=True, milestones=(), precision="bf16")
     config = configure("blockdrop", Options(training, blockdrop=blockdrop), task=FOLDER, root=None, epochs=3)
     assert isinstance(config, BlockDropConfig)
-    assert (config.curriculum_epochs, config.joint_epochs, config.penalties, config.entropy) == (
+    assert (config.curriculum_updates, config.joint_updates, config.penalties, config.entropy) == (
         7,
         0,
         (3.0,),
@@ -76,7 +76,7 @@ def test_an_option_of_another_method_is_refused(method: str, options: Options, s
 
 
 def test_a_value_that_is_not_allowed_is_named() -> None:
-    for options in (BlockDropOptions(curriculum_epochs=0), BlockDropOptions(penalties=())):
+    for options in (BlockDropOptions(curriculum_updates=0), BlockDropOptions(penalties=())):
         with pytest.raises(ValueError, match="allowed"):
             configure("blockdrop", Options(blockdrop=options), task=FOLDER, root=None)
 

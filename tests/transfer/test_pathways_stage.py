@@ -63,7 +63,7 @@ def small(kind: type[PathwayConfig], **changes: object) -> PathwayConfig:
     if issubclass(kind, SpotTuneConfig):
         more = {"policy_shrink": 1}
     if issubclass(kind, BlockDropConfig):
-        more = {"curriculum_epochs": 4, "joint_epochs": 2, "penalties": (1.0, 5.0), "policy_shrink": 1}
+        more = {"curriculum_updates": 4, "joint_updates": 6, "penalties": (1.0, 5.0), "policy_shrink": 1}
     if issubclass(kind, LesionConfig):
         more = {"arch": "cifar_resnet20", "draws": 2, "seeds": (0,), "epochs": 2}
     return kind(**{**SMALL, **more, **changes})  # type: ignore[arg-type]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
+from pathlib import Path
 
 import torch
 
@@ -19,11 +21,17 @@ from transfer.pathways.config import (
     StochasticConfig,
 )
 from transfer.pathways.cost import count_parameters, module_flops, network_cost
-from transfer.pathways.learning import Diverged, Learner, Predictions
+from transfer.pathways.learning import Diverged, Learner, Predictions, Schedule
 from transfer.pathways.methods import Candidate, FeatureExtractor, Method, Report, Setting, Standard
 from transfer.pathways.pixels import Pixels
-from transfer.pathways.resnet import GatedResNet
+from transfer.pathways.resnet import GatedResNet, PolicyNetwork
 from transfer.pathways.spottune import AllTuned, SpotTune
+from transfer.pathways.start import StartingPoint, starting_point
+
+OPENING_SHARE = 1 / 3
+"""Of the curriculum, until all blocks are under policy."""
+COMPARING_SEED = 1_000_000
+"""Added to the first seed for the networks that choose the learning rate."""
 
 
 class SpotTuning(Method):
@@ -72,7 +80,11 @@ class SpotTuning(Method):
 
 
 class BlockDropping(Method):
-    """Standard fine-tuning, then the policy's curriculum, then joint fine-tuning."""
+    """Standard fine-tuning, then the policy's curriculum, then joint fine-tuning.
+
+    The first two do not know the joint stage's penalty: they are done once per seed, and every penalty starts from
+    copies of them.
+    """
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
@@ -83,53 +95,107 @@ class BlockDropping(Method):
         self.full: GatedResNet | None = None
         shared = {item.name: getattr(setting.config, item.name) for item in dataclasses.fields(PathwayConfig)}
         self._full = Standard(dataclasses.replace(setting, config=StandardConfig(**shared)))
+        self._policy_start: StartingPoint | None = None
+        if self.config.policy_backbone is not None:
+            self._policy_start = starting_point(
+                self.config, self.config.policy_backbone, num_classes=setting.num_classes, device=setting.device
+            )
 
-    def epochs(self) -> int:
-        return self.config.epochs + self.config.curriculum_epochs + self.config.joint_epochs
+    def steps(self, images: int) -> int:
+        config, stages = self.config, (self.curriculum(images), self.joint(images))
+        full = self.setting.schedule(config.epochs)
+        first, second = (stage.epochs * stage.steps(images) for stage in stages)
+        tried, seeds = len(config.penalties), len(config.seeds)
+        compared = len(config.learning_rates) if len(config.learning_rates) > 1 else 0
+        return (
+            (compared + 1 + seeds) * full.epochs * full.steps(images) + (1 + seeds) * first + (tried + seeds) * second
+        )
+
+    def curriculum(self, images: int) -> Schedule:
+        """Schedule of the policy's own stage on so many images."""
+        schedule = dataclasses.replace(
+            self.setting.schedule(2, milestones=False), batch_size=min(self.config.policy_batch_size, images)
+        )
+        epochs = math.ceil(self.config.curriculum_updates / schedule.steps(images))
+        return dataclasses.replace(schedule, epochs=max(2, epochs))
+
+    def joint(self, images: int) -> Schedule:
+        """Schedule of the joint stage on so many images."""
+        schedule = dataclasses.replace(self.setting.schedule(0), milestones=(0.8,))
+        return dataclasses.replace(schedule, epochs=math.ceil(self.config.joint_updates / schedule.steps(images)))
 
     def candidates(self) -> list[Candidate]:
+        if not self.config.joint_updates:
+            return [{"learning_rate": self.learning_rate}]
         return [{"learning_rate": self.learning_rate, "penalty": penalty} for penalty in self.config.penalties]
 
     def prepare(self, train: Pixels, val: Pixels) -> None:
-        """Learning rate of the full network, by its validation accuracy, which is what dropping may not spoil."""
-        found = {}
-        for rate in self.config.learning_rates:
-            try:
-                learner = self._train_full(rate, train, seed=self.config.seeds[0])
-            except Diverged:
-                found[rate] = -1.0
-                continue
-            found[rate] = self.setting.predict(learner, val, seed=0).accuracy
-        self.learning_rate = max(found, key=lambda rate: found[rate])
-        self.full_accuracy = found[self.learning_rate]
+        """Learning rate of the full network, and the validation accuracy that dropping may not spoil.
+
+        The accuracy is that of the very network that the candidates start from. It takes no part in choosing the rate
+        (another seed does): the best of several accuracies on few images would be a bar too high.
+        """
+        self._refuse_other_colours(train)
+        rates, seed = self.config.learning_rates, self.config.seeds[0]
+        if len(rates) > 1:
+            found = {rate: self._try_full(rate, train, val, seed=seed + COMPARING_SEED) for rate in rates}
+            self.learning_rate = max(found, key=lambda rate: found[rate])
+        self.full_accuracy = self._try_full(self.learning_rate, train, val, seed=seed)
+
+    def _try_full(self, rate: float, train: Pixels, val: Pixels, *, seed: int) -> float:
+        try:
+            return self.setting.predict(self._train_full(rate, train, seed=seed), val, seed=0).accuracy
+        except Diverged:
+            return -1.0
 
     def _train_full(self, rate: float, pixels: Pixels, *, seed: int) -> FineTuning:
-        files = self.setting.files
-        self._full.setting.files = None if files is None else files.parent / f"full-learning_rate={rate:g}-seed={seed}"
+        self._full.setting.files = self._shared_files("full", rate, seed)
         self._full.setting.tick = self.setting.tick
         learner = self._full.train({"learning_rate": rate}, pixels, seed=seed)
         assert isinstance(learner, FineTuning)
         return learner
 
-    def train(self, candidate: Candidate, pixels: Pixels, *, seed: int) -> Learner:
-        config, setting = self.config, self.setting
-        network = self._train_full(candidate["learning_rate"], pixels, seed=seed).network
-        self.full = copy.deepcopy(network)
-        policy = setting.policy_network(
-            setting.start(seed),
+    def _shared_files(self, stage: str, rate: float, seed: int) -> Path | None:
+        """Where a stage that all penalties share leaves its checkpoint: beside the directories of the candidates."""
+        files = self.setting.files
+        return None if files is None else files.parent / f"{stage}-learning_rate={rate:g}-seed={seed}"
+
+    def _refuse_other_colours(self, pixels: Pixels) -> None:
+        start = self._policy_start
+        if start is not None and self.config.policy_pretrained and (start.mean, start.std) != (pixels.mean, pixels.std):
+            raise ValueError(
+                f"policy_backbone {self.config.policy_backbone} was trained on pixels of mean {start.mean}, std "
+                f"{start.std}; allowed: those of the network, mean {pixels.mean}, std {pixels.std}"
+            )
+
+    def _policy(self, network: GatedResNet, *, seed: int) -> PolicyNetwork:
+        start = self.setting.start if self._policy_start is None else self._policy_start.network
+        return self.setting.policy_network(
+            start(seed),
             logits=1,
-            shrink=config.policy_shrink,
-            pretrained=config.policy_pretrained,
+            shrink=self.config.policy_shrink,
+            pretrained=self.config.policy_pretrained,
             seed=seed,
+            blocks=network.num_blocks,
         )
-        learner = BlockDrop(network, policy, config, penalty=candidate["penalty"], joint=False).to(setting.device)
-        curriculum = setting.schedule(config.curriculum_epochs, milestones=False)
-        setting.fit(learner, pixels, curriculum, seed=seed + 1, phase="curriculum")
-        if not config.joint_epochs:
-            return learner
+
+    def train(self, candidate: Candidate, pixels: Pixels, *, seed: int) -> Learner:
+        self._refuse_other_colours(pixels)
+        config, setting, rate = self.config, self.setting, candidate["learning_rate"]
+        network = self._train_full(rate, pixels, seed=seed).network
+        self.full = copy.deepcopy(network)
+        policy = self._policy(network, seed=seed)
+        curriculum = self.curriculum(len(pixels))
+        opening = max(1, round(OPENING_SHARE * curriculum.epochs))
+        alone = BlockDrop(
+            network, policy, config, penalty=config.curriculum_penalty, joint=False, opening_epochs=opening
+        ).to(setting.device)
+        shared = dataclasses.replace(setting, files=self._shared_files("curriculum", rate, seed))
+        shared.fit(alone, pixels, curriculum, seed=seed + 1, phase="curriculum")
+        if not config.joint_updates:
+            return alone
         joint = BlockDrop(network, policy, config, penalty=candidate["penalty"], joint=True).to(setting.device)
-        schedule = dataclasses.replace(setting.schedule(config.joint_epochs), milestones=(0.8,))
-        setting.fit(joint, pixels, schedule, seed=seed + 2, phase="joint")
+        setting.fit(joint, pixels, self.joint(len(pixels)), seed=seed + 2, phase="joint")
         return joint
 
     def worth(self, learner: Learner, predictions: Predictions) -> float:

@@ -6,10 +6,17 @@ published code for what the paper leaves open. Deviations:
 1. The entropy bonus is the Bernoulli's own and obeys the curriculum (`entropy="one_sided"`: the original's -q log q
    over all blocks).
 2. Policy term and cross-entropy are both averaged over the batch.
-3. In joint fine-tuning the greedy answer comes from eval-mode batch norm; the original updates the statistics twice a
-   step. Where the sampled and the greedy policy agree the advantage is 0 by definition and no second forward is made.
-4. In the curriculum both policies run as one batch behind a shared stem, each block on the rows that keep it.
+3. In joint fine-tuning both rewards come from eval-mode batch norm, so that the baseline does not depend on the
+   sample; the pass in training mode serves the cross-entropy alone. The original takes both rewards from training mode
+   and updates the statistics twice a step.
+4. Both policies run as one batch behind a shared stem, each block on the rows that keep it. Where they agree the
+   advantage is 0 and the row runs once.
 5. No value head: the original's enters no loss.
+6. The curriculum opens the blocks evenly over its first third, the last block first; the original opens one per epoch
+   of its data set, which on a few hundred images is no more than a handful of updates (`opening_epochs` = K - 1 is the
+   original's).
+7. Both stages see the views of fine-tuning: centre crops of images that the network was fine-tuned on are all
+   answered right.
 """
 
 from __future__ import annotations
@@ -19,10 +26,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from transfer.pathways.config import BlockDropConfig
-from transfer.pathways.executors import Unit, refuse_training_norms, route, run_masked, run_subbatch, skip_units
+from transfer.pathways.executors import Unit, route, run_masked, run_subbatch, skip_units
 from transfer.pathways.gates import bernoulli_entropy, bounded, log_probability, sample_bernoulli
 from transfer.pathways.learning import Learner, freeze, keep_in_eval
-from transfer.pathways.resnet import GatedResNet, PolicyNetwork
+from transfer.pathways.resnet import GatedResNet, PolicyNetwork, batch_norms
 
 
 def reward(decisions: Tensor, correct: Tensor, *, penalty: float) -> Tensor:
@@ -67,8 +74,10 @@ class BlockDrop(Learner):
         network: a `GatedResNet` trained on the task (changed in place by the joint stage only).
         policy: one logit per block.
         penalty: gamma of the reward.
-        joint: False: curriculum, only the policy learns, the network stays in eval mode, at epoch t the last t + 1
-            blocks are under policy. True: both learn, all blocks are open.
+        joint: False: curriculum, only the policy learns and the network stays in eval mode. True: both learn, all
+            blocks are under policy.
+        opening_epochs: epochs of the curriculum until all blocks are under policy, the last block being so from the
+            start.
     """
 
     def __init__(
@@ -79,15 +88,18 @@ class BlockDrop(Learner):
         *,
         penalty: float,
         joint: bool,
+        opening_epochs: int = 0,
     ) -> None:
         super().__init__()
         self.network, self.policy, self.config = network, policy, config
-        self.penalty, self.joint = penalty, joint
+        self.penalty, self.joint, self.opening_epochs = penalty, joint, opening_epochs
         self.register_buffer("open_blocks", torch.ones(network.num_blocks, dtype=torch.bool), persistent=False)
         self.open_blocks: Tensor
         network.requires_grad_(joint)
         if config.freeze_stem:
             freeze(network.stem)
+        if config.freeze_bn:
+            freeze(*batch_norms(network))
 
     @property
     def units(self) -> list[Unit]:
@@ -97,12 +109,16 @@ class BlockDrop(Learner):
         super().train(mode)
         if not self.joint or self.config.freeze_bn:
             keep_in_eval(self.network)
+        elif self.config.freeze_stem:
+            keep_in_eval(self.network.stem)
         return self
 
     def start_epoch(self, epoch: int) -> None:
-        """Open the last epoch + 1 blocks to the policy (curriculum), or all of them (joint)."""
-        blocks = self.network.num_blocks
-        closed = 0 if self.joint else max(0, blocks - epoch - 1)
+        """Open so many of the last blocks to the policy as belong to this epoch (joint: all of them)."""
+        closed = 0
+        if not self.joint and epoch < self.opening_epochs:
+            more = self.network.num_blocks - 1
+            closed = more - epoch * more // self.opening_epochs
         self.open_blocks[:closed] = False
         self.open_blocks[closed:] = True
 
@@ -124,44 +140,38 @@ class BlockDrop(Learner):
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         keep = self.keep_probabilities(images)
         sampled, greedy = self.sample(keep, generator)
-        if self.joint:
-            return self._joint_loss(images, labels, keep, sampled, greedy)
-        with torch.no_grad():
-            refuse_training_norms(self.network, self.units)
-            stem = self.network.stem(images)
-            differs = (sampled != greedy).any(dim=1)
-            again = differs.nonzero().squeeze(1)
-            x = torch.cat([stem, stem.index_select(0, again)])
-            x = x.contiguous(memory_format=torch.channels_last)
-            features = route(self.network, self.units, x, torch.cat([sampled, greedy.index_select(0, again)]))
-            answers = self.network.head(features).argmax(1)
-            advantage = self._advantage(sampled, greedy, answers, labels, again)
-        return policy_loss(
+        return self.loss_under(images, labels, keep, sampled, greedy)
+
+    def loss_under(self, images: Tensor, labels: Tensor, keep: Tensor, sampled: Tensor, greedy: Tensor) -> Tensor:
+        """The stage's loss for given decisions. (B, 3, H, W), (B,), (B, L) three times -> ()."""
+        loss = policy_loss(
             keep,
             sampled,
-            advantage,
+            self.advantage(images, labels, sampled, greedy),
             self.open_blocks,
             explore=self.config.explore,
-            entropy_weight=self.config.entropy_weight,
+            entropy_weight=0.0 if self.joint else self.config.entropy_weight,
             entropy=self.config.entropy,
         )
-
-    def _joint_loss(self, images: Tensor, labels: Tensor, keep: Tensor, sampled: Tensor, greedy: Tensor) -> Tensor:
+        if not self.joint:
+            return loss
         logits = self.network.head(run_masked(self.network, self.units, images, sampled))
-        with torch.no_grad():
-            again = (sampled != greedy).any(dim=1).nonzero().squeeze(1)
-            answers = logits.argmax(1)
-            if len(again):
-                self.network.eval()
-                rest = images.index_select(0, again)
-                features = run_subbatch(self.network, self.units, rest, greedy.index_select(0, again))
-                answers = torch.cat([answers, self.network.head(features).argmax(1)])
-                self.train()
-            advantage = self._advantage(sampled, greedy, answers, labels, again)
-        reinforce = policy_loss(keep, sampled, advantage, self.open_blocks, explore=self.config.explore)
-        return F.cross_entropy(logits.float(), labels) + reinforce
+        return loss + F.cross_entropy(logits.float(), labels)
 
-    def _advantage(self, sampled: Tensor, greedy: Tensor, answers: Tensor, labels: Tensor, again: Tensor) -> Tensor:
+    @torch.no_grad()
+    def advantage(self, images: Tensor, labels: Tensor, sampled: Tensor, greedy: Tensor) -> Tensor:
+        """R(sampled) - R(greedy), both answers in eval mode, whatever the stage. (B, 3, H, W), (B,), (B, L) -> (B,)."""
+        training = self.training
+        self.network.eval()
+        again = (sampled != greedy).any(dim=1).nonzero().squeeze(1)
+        stem = self.network.stem(images)
+        x = torch.cat([stem, stem.index_select(0, again)]).contiguous(memory_format=torch.channels_last)
+        features = route(self.network, self.units, x, torch.cat([sampled, greedy.index_select(0, again)]))
+        answers = self.network.head(features).argmax(1)
+        self.train(training)
+        return self._difference(sampled, greedy, answers, labels, again)
+
+    def _difference(self, sampled: Tensor, greedy: Tensor, answers: Tensor, labels: Tensor, again: Tensor) -> Tensor:
         """R(sampled) - R(greedy); `answers` holds B sampled ones, then those of the rows `again` under greedy. (B,)."""
         count = len(labels)
         own = reward(sampled, answers[:count] == labels, penalty=self.penalty)

@@ -194,21 +194,28 @@ class RandomPolicyConfig(SpotTuneConfig):
 class BlockDropOptions:
     """What BlockDrop adds to the settings of every method.
 
-    Published epochs of the two stages: CIFAR 5,000 and 2,000, ImageNet 45 and 10.
+    Published epochs and batches of the two stages: CIFAR 5,000 of 2,048 and 2,000 of 256, ImageNet 45 of 2,048 and 10
+    of 320. Here their length is counted in updates, rounded up to whole passes over the training images.
     """
 
-    curriculum_epochs: int = 60
-    """Policy alone, network frozen; one more block from the end is opened to the policy each epoch."""
+    curriculum_updates: int = 1500
+    """Policy alone, network frozen; the blocks are opened to it from the end during the first third. At least two
+    passes are made, whatever this says."""
+    policy_batch_size: int = 128
+    """Images per update of the curriculum, at most all training images; the joint stage takes the batch size of
+    fine-tuning."""
     curriculum_learning_rate: float = 1e-3
     """Adam's, of the policy alone."""
-    joint_epochs: int = 20
+    curriculum_penalty: float = 1.0
+    """gamma, the punishment of a wrong answer, in the curriculum (published: 1)."""
+    joint_updates: int = 600
     """Policy and network together, a tenth of the learning rate after four fifths; 0 leaves this stage out."""
     joint_learning_rate: float = 1e-4
     """Adam's, of policy and network."""
     penalties: tuple[float, ...] = (1.0, 2.0, 5.0, 10.0)
-    """Candidates of gamma, the punishment of a wrong answer (published: 1 to 10)."""
+    """Candidates of gamma in the joint stage (published: 5 and 10); all start from the same curriculum."""
     tolerance: float = 1.0
-    """Points of validation accuracy that may be lost for fewer FLOPs when a penalty is chosen."""
+    """Points of the full network's validation accuracy that may be lost for fewer FLOPs when a penalty is chosen."""
     explore: float = 0.8
     """a of q = a s + (1 - a)(1 - s): the keep probability stays within 1 - a and a while training."""
     entropy_weight: float = 0.1
@@ -217,8 +224,11 @@ class BlockDropOptions:
     """`one_sided` is the original's -q log q over all blocks; `bernoulli` has both terms and obeys the curriculum."""
     policy_shrink: int = 2
     """The policy network sees the image average-pooled by this factor (published for ImageNet: 2; CIFAR: 1)."""
+    policy_backbone: str | None = None
+    """What the policy network is cut from: FILE, random:ARCH or torchvision:ARCH (published for ImageNet's ResNet-101:
+    a ResNet-18); none: the backbone itself."""
     policy_pretrained: bool = True
-    """Start the policy network from the first block of each stage of the backbone (else random weights)."""
+    """Start the policy network from the first block of each stage of that backbone (else random weights)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,10 +241,17 @@ class BlockDropConfig(PathwayConfig, BlockDropOptions):
             raise ValueError(f"explore is {self.explore}; allowed: above 0.5, at most 1")
         if not self.penalties or min(self.penalties) < 0:
             raise ValueError(f"penalties is {self.penalties}; allowed: at least one, none negative")
-        if self.curriculum_epochs < 1 or self.joint_epochs < 0:
+        if self.curriculum_penalty < 0:
+            raise ValueError(f"curriculum_penalty is {self.curriculum_penalty}; allowed: not negative")
+        if self.curriculum_updates < 1 or self.joint_updates < 0:
             raise ValueError(
-                f"curriculum_epochs is {self.curriculum_epochs}, joint_epochs {self.joint_epochs}; "
+                f"curriculum_updates is {self.curriculum_updates}, joint_updates {self.joint_updates}; "
                 "allowed: >= 1 and >= 0"
+            )
+        if self.policy_batch_size < 2 or self.policy_shrink < 1:
+            raise ValueError(
+                f"policy_batch_size is {self.policy_batch_size}, policy_shrink {self.policy_shrink}; "
+                "allowed: >= 2 and >= 1"
             )
 
 

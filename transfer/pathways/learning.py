@@ -60,6 +60,11 @@ class Schedule:
     augment: Augment = "none"
     precision: Literal["fp32", "bf16"] = "fp32"
 
+    def steps(self, images: int) -> int:
+        """Steps per epoch on so many images: the last batch is left out if fewer than half of it is there."""
+        whole, rest = divmod(images, self.batch_size)
+        return max(1, whole + (2 * rest >= self.batch_size))
+
     def factor(self, epoch: int) -> float:
         """Multiplier of the learning rate in this epoch (from 0)."""
         passed = sum(epoch >= share * self.epochs for share in self.milestones)
@@ -124,8 +129,7 @@ def fit(
                 group["lr"] = rate * schedule.factor(epoch)
         generator = _generator(seed, epoch)
         batches = torch.split(torch.randperm(len(pixels), generator=generator), schedule.batch_size)
-        if len(batches) > 1 and 2 * len(batches[-1]) < schedule.batch_size:
-            batches = batches[:-1]
+        batches = batches[: schedule.steps(len(pixels))]
         for step, rows in enumerate(batches):
             images = pixels.view(rows, schedule.augment, generator).to(device, non_blocking=True)
             labels = pixels.labels[rows].to(device, non_blocking=True)

@@ -69,10 +69,12 @@ class Setting:
         return predict_all(learner, pixels, seed=seed, precision=self.config.precision, device=self.device)
 
     def policy_network(
-        self, start: GatedResNet, *, logits: int, shrink: int, pretrained: bool, seed: int
+        self, start: GatedResNet, *, logits: int, shrink: int, pretrained: bool, seed: int, blocks: int | None = None
     ) -> PolicyNetwork:
-        """The first block of each stage of the pre-trained network (or of its shape with random weights) as policy."""
-        trunk = first_blocks(start, num_classes=start.num_blocks * logits, seed=seed)
+        """The first block of each stage of a pre-trained network (or of its shape with random weights) as policy over
+        so many blocks (None: its own)."""
+        blocks = start.num_blocks if blocks is None else blocks
+        trunk = first_blocks(start, num_classes=blocks * logits, seed=seed)
         if not pretrained:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
@@ -81,7 +83,7 @@ class Setting:
                         torch.nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
                     elif isinstance(module, torch.nn.BatchNorm2d):
                         module.reset_parameters()
-        policy = PolicyNetwork(trunk, num_blocks=start.num_blocks, logits_per_block=logits, shrink=shrink)
+        policy = PolicyNetwork(trunk, num_blocks=blocks, logits_per_block=logits, shrink=shrink)
         return policy.requires_grad_(True).to(self.device)
 
 
@@ -104,9 +106,14 @@ class Method:
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
 
-    def epochs(self) -> int:
-        """Epochs of one run, for progress."""
-        return self.setting.config.epochs
+    def steps(self, images: int) -> int:
+        """Training steps of the whole stage on so many images, for progress."""
+        config = self.setting.config
+        return self.setting.schedule(config.epochs).steps(images) * config.epochs * self.runs()
+
+    def runs(self) -> int:
+        """Trained networks of the whole stage."""
+        return len(self.candidates()) + len(self.setting.config.seeds)
 
     def candidates(self) -> list[Candidate]:
         return [{"learning_rate": rate} for rate in self.setting.config.learning_rates]
@@ -136,8 +143,8 @@ class FeatureExtractor(Method):
         super().__init__(setting)
         self._known: tuple[Pixels, Tensor] | None = None
 
-    def epochs(self) -> int:
-        return 0
+    def steps(self, images: int) -> int:
+        return self.runs()
 
     def candidates(self) -> list[Candidate]:
         assert isinstance(self.setting.config, FeatureExtractorConfig)

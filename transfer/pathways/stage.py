@@ -203,8 +203,7 @@ class _Run:
         return train, rows
 
     def _plan_progress(self, count: int) -> None:
-        steps = math.ceil(count / self.config.batch_size) * max(1, self.method.epochs())
-        self.total_steps = steps * (len(self.method.candidates()) + len(self.config.seeds))
+        self.total_steps = self.method.steps(count)
 
     def _tick(self, run: str) -> Callable[[str], None]:
         def tick(note: str) -> None:
