@@ -78,6 +78,10 @@ class ShardSet:
     def __len__(self) -> int:
         return len(self.label)
 
+    @property
+    def skipped_names(self) -> list[str]:
+        return [reason.partition(":")[0] for reason in self.skipped]
+
     def describe(self, index: int) -> str:
         """`shard-000000.tar: 00000007`, for messages."""
         return f"{self.names[self.shard[index]]}: {self.keys[index].decode()}"
