@@ -24,6 +24,8 @@ class Estimate:
 
     mean: float
     ci95: tuple[float, float]
+    p_value: float
+    """Two-sided, that it is 0: twice the smaller share of the draws on one side of 0."""
 
     @property
     def excludes_zero(self) -> bool:
@@ -126,4 +128,5 @@ def _resampled(
 
 def _estimate(mean: float, draws: npt.NDArray[np.float64]) -> Estimate:
     low, high = np.percentile(draws, [2.5, 97.5])
-    return Estimate(100 * mean, (100 * float(low), 100 * float(high)))
+    p_value = min(1.0, 2 * min(float((draws <= 0).mean()), float((draws >= 0).mean())))
+    return Estimate(100 * mean, (100 * float(low), 100 * float(high)), p_value)

@@ -30,12 +30,14 @@ def test_pairing_removes_what_both_sides_share() -> None:
     better = easy | (rng.random(1000) < 0.04)
     paired = difference(Pair(better[None], easy[None]), seed=0)
     assert paired.excludes_zero and paired.ci95[1] - paired.ci95[0] < 3.5
+    assert paired.p_value < 0.05
 
 
 def test_a_method_does_not_differ_from_itself() -> None:
     correct = (np.arange(50) % 3 == 0)[None]
     estimate = difference(Pair(correct, correct), seed=0)
     assert estimate.mean == 0 and estimate.ci95 == (0, 0) and not estimate.excludes_zero
+    assert estimate.p_value == 1
 
 
 def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:

@@ -1,41 +1,62 @@
-"""The transfer table: means, ranks and significance against hand-made numbers, and its three outputs."""
+"""The transfer table: means, ranks, significance and published numbers, and its three outputs."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from transfer.catalogue import TASKS
+from transfer.finetune import TuneConfig
+from transfer.finished import Finished, find_finished, read_finished
+from transfer.published import FMD_NOTE, PUBLISHED
 from transfer.score import score_predictions
-from transfer.table import PUBLISHED, TransferTable, build_table, to_csv, to_html, to_markdown, write_tables
+from transfer.table import TransferTable, build_table
+from transfer.table_files import to_csv, to_html, to_markdown, write_tables
 
 
-def final_dir(path: Path, accuracy: float, count: int = 400, classes: int = 4, seed: int = 0) -> Path:
-    """A directory as `final` leaves it, with about this accuracy; equal seeds make the same images hard."""
+def finished(
+    path: Path, accuracy: float, *, count: int = 400, classes: int = 4, seed: int = 0, **about: Any
+) -> Finished:
+    """A result as `final` and `tune` leave it, with about this accuracy; equal seeds make the same images hard."""
     labels = torch.arange(count) % classes
     hard = np.random.default_rng(seed).permutation(count) < round((1 - accuracy) * count)
     predicted = (labels + torch.from_numpy(hard).long()) % classes
     probabilities = torch.nn.functional.one_hot(predicted, classes).float()
-    summary = score_predictions(probabilities, labels, out=path, seed=0)
+    also = about.get("also_report", [])
+    known = {"task": path.name, "method": "linear", "also_report": also, "index": "i", "backbone": "resnet18 sha256:0"}
+    summary = {**known, **score_predictions(probabilities, labels, out=path, seed=0, also_report=also), **about}
     (path / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
-    return path
+    return read_finished(path)
 
 
-def table(tmp_path: Path, numbers: dict[str, dict[str, float]], **options: str) -> TransferTable:
-    return build_table(
-        {
-            method: {task: [final_dir(tmp_path / method / task, score)] for task, score in by_task.items()}
-            for method, by_task in numbers.items()
-        },
-        **options,  # type: ignore[arg-type]
-    )
+def published(path: Path, task: str, protocol: str, **about: Any) -> Finished:
+    """A result that was made as the published numbers were, but for what `about` says."""
+    (row,) = [row for row in TASKS if row.name == task]
+    known: dict[str, Any] = {
+        "method": protocol,
+        "backbone": "resnet50 sha256:0",
+        "evaluated_on": "test",
+        "split": "published",
+        "config": asdict(TuneConfig(trained="all" if protocol == "finetune" else "head")),
+    }
+    return finished(path / task, 0.5, count=row.test, **{**known, **about})
+
+
+def table(tmp_path: Path, numbers: dict[str, dict[str, float]], **options: Any) -> TransferTable:
+    results = {
+        method: [finished(tmp_path / method / task, score) for task, score in by_task.items()]
+        for method, by_task in numbers.items()
+    }
+    return build_table(results, **options)
 
 
 NUMBERS = {
@@ -76,8 +97,8 @@ def test_differences_are_paired_and_signed(tmp_path: Path) -> None:
 
 
 def test_several_seeds_make_one_cell(tmp_path: Path) -> None:
-    seeds = [final_dir(tmp_path / str(k), accuracy, seed=k) for k, accuracy in enumerate((0.6, 0.7, 0.8))]
-    cell = build_table({"chosen": {"AID": seeds}}).cells["AID", "chosen"]
+    seeds = [finished(tmp_path / str(k) / "AID", accuracy, seed=k) for k, accuracy in enumerate((0.6, 0.7, 0.8))]
+    cell = build_table({"chosen": seeds}).cells["AID", "chosen"]
     assert cell.seeds == 3 and cell.score == pytest.approx(70) and cell.metrics["accuracy"] == pytest.approx(70)
     assert cell.ci95[0] < 70 < cell.ci95[1]
 
@@ -116,7 +137,7 @@ class Cells(HTMLParser):
 def test_html_is_well_formed_and_escaped(tmp_path: Path) -> None:
     numbers = {"<b>a</b>": {"EuroSAT": 0.5}, "chosen & best": {"EuroSAT": 0.6}}
     results = {
-        method: {task: [final_dir(tmp_path / str(k), score)] for task, score in by_task.items()}
+        method: [finished(tmp_path / str(k) / task, score) for task, score in by_task.items()]
         for k, (method, by_task) in enumerate(numbers.items())
     }
     text = to_html(build_table(results))
@@ -133,37 +154,111 @@ def test_the_best_is_bold_and_significant_differences_are_marked(tmp_path: Path)
     assert next(line for line in text.splitlines() if line.startswith("| AID")).count("*") == 8  # a tie: both bold
 
 
-def test_published_numbers_stand_beside_their_own_protocol_only(tmp_path: Path) -> None:
-    one = {"chosen": {"DTD": 0.4}}
-    assert table(tmp_path / "l", one, protocol="linear").published[0].name == "pose"
-    assert not table(tmp_path / "k", one, protocol="knn").published
-    assert not table(tmp_path / "f", one, protocol="finetune").published
-    every = {"chosen": {row.name: 0.5 for row in TASKS}}
-    tuned = table(tmp_path / "all", every, protocol="finetune")
-    assert [c.name for c in tuned.published] == [
-        "no pre-training",
-        "ImageNet subset",
-        "Random",
-        "Domain Rand.",
-        "Task2Sim",
-    ]
-    row = next(line for line in to_markdown(tuned).splitlines() if line.startswith("| *mean seen (12)*"))
-    assert row.split("|")[-2].strip() == "76.8"
-    assert len(PUBLISHED) == 10
+SEEN, UNSEEN = [row.name for row in TASKS if row.seen], [row.name for row in TASKS if not row.seen]
+
+
+def columns(results: list[Finished]) -> dict[str, dict[str, float]]:
+    return {column.name: dict(column.values) for column in build_table({"chosen": results}).published()}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"method": "linear"},
+        {"method": "finetune"},
+        {"backbone": "resnet18 sha256:0"},
+        {"evaluated_on": "val"},
+        {"split": "grouped"},
+        {"config": asdict(TuneConfig(trained="head", epochs=10))},
+        {"config": asdict(TuneConfig(trained="head", size=64, resize=64))},
+        {"config": asdict(TuneConfig(trained="head", learning_rate=0.1))},
+    ],
+)
+def test_a_published_number_stands_beside_what_was_made_as_it_was_and_nothing_else(
+    tmp_path: Path, other: dict[str, Any]
+) -> None:
+    assert columns([published(tmp_path / "a", "DTD", "linear_sgd")])["pose, light"] == {"DTD": 40.32}
+    assert columns([published(tmp_path / "b", "DTD", "linear_sgd", **other)]) == {}
+
+
+def test_a_test_part_of_another_size_has_no_published_number(tmp_path: Path) -> None:
+    about = {"method": "linear_sgd", "backbone": "resnet50 sha256:0", "evaluated_on": "test", "split": "published"}
+    config = asdict(TuneConfig(trained="head"))
+    assert columns([finished(tmp_path / "DTD", 0.5, count=400, config=config, **about)]) == {}
+
+
+def test_a_published_number_needs_every_method_of_the_row(tmp_path: Path) -> None:
+    ours = [published(tmp_path / "a", task, "linear_sgd") for task in ("DTD", "SVHN")]
+    small = published(tmp_path / "b", "DTD", "linear_sgd", backbone="resnet18 sha256:0")
+    both = build_table({"a": ours, "b": [small, published(tmp_path / "c", "SVHN", "linear_sgd")]})
+    assert [set(column.values) for column in both.published()] == [{"SVHN"}] * 5
+    absent = build_table({"a": ours, "b": [small]})
+    assert absent.complete == ("DTD",) and absent.published() == ()
+    assert {row["method"] for row in csv.DictReader(io.StringIO(to_csv(absent)))} == {"a", "b"}
+
+
+def test_a_published_average_needs_all_of_its_tasks_row_by_row(tmp_path: Path) -> None:
+    assert (len(SEEN), len(UNSEEN), len(PUBLISHED)) == (12, 8, 10)
+    seen = [published(tmp_path, task, "finetune") for task in SEEN]
+    some = [published(tmp_path, task, "finetune") for task in UNSEEN[:3]]
+    partial = build_table({"chosen": [*seen, *some]})
+    assert [dict(column.values) for column in partial.published()][-1] == {"seen": 76.8}
+    lines = to_markdown(partial).splitlines()
+    shown = {line.split("|")[1].strip(): line.split("|")[-2].strip() for line in lines if line.startswith("| *mean")}
+    assert shown["*mean seen (12)*"] == "76.8" and shown["*mean unseen (3)*"] == ""
+    csv_rows = {(row["row"], row["method"]) for row in csv.DictReader(io.StringIO(to_csv(partial)))}
+    assert ("mean seen", "Task2Sim") in csv_rows and ("mean unseen", "Task2Sim") not in csv_rows
+    assert FMD_NOTE not in to_markdown(partial)
+    whole = build_table({"chosen": seen + [published(tmp_path, task, "finetune") for task in UNSEEN]})
+    assert dict(whole.published()[-1].values) == {"seen": 76.8, "unseen": 88.7} and FMD_NOTE in to_markdown(whole)
+    fewer = build_table({"chosen": seen[1:]})
+    assert fewer.published() == ()
+
+
+def test_what_the_community_reports_and_what_was_skipped_is_shown(tmp_path: Path) -> None:
+    both = ["mean_per_class", "macro_auc"]
+    skipped = {"train": [["a.png", "broken"]], "test": [["b.png", "broken"], ["c.png", "broken"]]}
+    results = [finished(tmp_path / "ISIC", 0.8, also_report=both, skipped=skipped), finished(tmp_path / "AID", 0.6)]
+    found = build_table({"chosen": results})
+    for text in (to_markdown(found), to_html(found)):
+        assert "ISIC, mean per class (balanced accuracy)" in text and "ISIC, macro AUC" in text
+        assert "AID, " not in text and "Unreadable images of ISIC that were skipped: 3 (chosen)." in text
+    line = next(line for line in to_markdown(found).splitlines() if "balanced" in line)
+    assert line.split("|")[2].strip() == f"{results[0].metrics['mean_per_class']:.1f}" == "80.0"
+    rows = {row["row"]: row for row in csv.DictReader(io.StringIO(to_csv(found)))}
+    assert rows["ISIC"]["skipped"] == "3" and rows["AID"]["skipped"] == "0" and rows["AID"]["macro_auc"] == ""
+    assert found.means()["all"]["chosen"] == pytest.approx(70)
 
 
 def test_all_three_files_are_written(tmp_path: Path) -> None:
-    names = write_tables(table(tmp_path, NUMBERS), tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(names.values())
+    files = write_tables(table(tmp_path, NUMBERS), tmp_path / "out")
+    assert sorted((tmp_path / "out").iterdir()) == sorted(files.values()) and len(files) == 3
+
+
+def test_results_are_found_below_a_folder_and_scores_on_a_validation_part_are_none(tmp_path: Path) -> None:
+    finished(tmp_path / "a" / "DTD", 0.5)
+    finished(tmp_path / "b" / "AID", 0.5, evaluated_on="val")
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "predictions.safetensors").write_bytes(b"unfinished")
+    assert [result.task for result in find_finished(tmp_path)] == ["DTD"]
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        next(find_finished(tmp_path / "absent"))
+    with pytest.raises(FileNotFoundError, match="holds no finished result"):
+        read_finished(tmp_path / "c")
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no result"):
-        build_table({"a": {}})
+        build_table({"a": []})
     with pytest.raises(ValueError, match="no method b"):
         table(tmp_path, {"a": {"AID": 0.5}}, against="b")
-    small = final_dir(tmp_path / "small", 0.5, count=20)
-    with pytest.raises(ValueError, match="different numbers of test images"):
-        build_table({"a": {"AID": [small, final_dir(tmp_path / "large", 0.5)]}})
-    with pytest.raises(ValueError, match="20 and 400"):
-        build_table({"a": {"AID": [final_dir(tmp_path / "large", 0.5)]}, "b": {"AID": [small]}})
+    small, large = finished(tmp_path / "s" / "AID", 0.5, count=20), finished(tmp_path / "l" / "AID", 0.5)
+    with pytest.raises(ValueError, match=r"different test images \(20 and 400\)"):
+        build_table({"a": [small, large]})
+    with pytest.raises(ValueError, match=r"different test images \(400 and 20\)"):
+        build_table({"a": [large], "b": [small]})
+    elsewhere = finished(tmp_path / "e" / "AID", 0.5, index="j")
+    with pytest.raises(ValueError, match="of two splits"):
+        build_table({"a": [large], "b": [elsewhere]})
+    with pytest.raises(ValueError, match="several protocols, knn, linear"):
+        build_table({"a": [large], "b": [finished(tmp_path / "k" / "AID", 0.5, method="knn")]})
