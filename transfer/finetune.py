@@ -1,7 +1,8 @@
 """Transfer by gradient descent: full fine-tuning, and the linear probe as SGD; `tune` is the protocol.
 
-Files left in `out`: predictions.safetensors and summary.json (as `transfer.score.final` leaves them), metrics.jsonl
-(one line per epoch), checkpoints/ while it runs.
+Files left in `out`: predictions.safetensors and summary.json (as `transfer.score.final` leaves them), index.csv (the
+split: part, label, class, name of every image, a carved validation part as val), metrics.jsonl (one line per epoch),
+checkpoints/ while it runs.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from transfer.content import content_digest
 from transfer.data import ImageSet, Task
 from transfer.features import FeatureConfig
 from transfer.loading import check_readable
@@ -111,7 +113,7 @@ def tune(
 
     Raises:
         SavedAndStoppedError: `stop` returned True; the state is saved.
-        ValueError: unreadable images, or `out` holds another run.
+        ValueError: unreadable images, or `out` holds another run, or one on pictures that have changed since.
     """
     import torch
 
@@ -133,10 +135,13 @@ def tune(
         "task": task.name,
         "backbone": f"{info.arch} sha256:{info.digest}",
         "index": task.digest(),
+        "content": content_digest(task),
     }
     done = _check_out(out, identity)
     if done is not None:
         return done
+    index = _parts_index(config, task, train, held_out)
+    write_atomic(out / "index.csv", lambda path: path.write_text(index, encoding="utf-8", newline="\n"))
     with torch.random.fork_rng():
         run = TuningRun(config, recipe, network, info, task, train, device, workers, out)
         run.train(progress, stop)
@@ -170,6 +175,13 @@ def _parts(config: TuneConfig, task: Task) -> tuple[ImageSet, ImageSet]:
         task.train.labels, fraction=config.validation_fraction, seed=config.split_seed, groups=task.train.groups
     )
     return task.train.select(~mask), task.train.select(mask)
+
+
+def _parts_index(config: TuneConfig, task: Task, train: ImageSet, held_out: ImageSet) -> str:
+    """The index file's text; a validation part that was carved out for this run stands in it as val."""
+    if config.evaluate == "val" and task.val is None:
+        task = replace(task, train=train, val=held_out)
+    return task.index_text()
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from transfer.data import ArraySource, Task, image_set
 from transfer.finetune import TuneConfig, tune
 from transfer.recipes import DEFAULT, RECIPES, recipe_for
 from transfer.score import load_correct
+from transfer.splits import parse_index
 from transfer.tuning import TuningRun
 
 TINY = TuneConfig(size=16, resize=16, epochs=2, batch_size=8, precision="fp32", learning_rate=0.02)
@@ -110,18 +112,69 @@ def test_choosing_settings_reads_no_test_image(tmp_path: Path) -> None:
     assert (final["n_train"], final["n_test"]) == (30, 10)
 
 
-def test_broken_files_are_skipped_listed_and_limited(tmp_path: Path) -> None:
+def write_folder(folder: Path) -> None:
+    """A task of 10 and 10 pictures."""
     for split in ("train", "test"):
         for i in range(10):
-            path = tmp_path / "task" / split / ("red", "blue")[i % 2] / f"{i}.png"
+            path = folder / split / ("red", "blue")[i % 2] / f"{i}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(colours(2, i)[i % 2]).save(path)
+
+
+def test_broken_files_are_skipped_listed_and_limited(tmp_path: Path) -> None:
+    write_folder(tmp_path / "task")
     (tmp_path / "task/train/red/0.png").write_bytes(b"broken")
     config = dataclasses.replace(TINY, epochs=1, max_unreadable=0.2)
     result = tune(config, BACKBONE, tmp_path / "task", out=tmp_path / "out")
     assert [name for name, _ in result["skipped"]["train"]] == ["train/red/0.png"]
     with pytest.raises(ValueError, match="1 of 10 train images are unreadable"):
         tune(dataclasses.replace(config, max_unreadable=0.0), BACKBONE, tmp_path / "task", out=tmp_path / "strict")
+
+
+@pytest.mark.parametrize("trained", ["all", "head"])
+@pytest.mark.parametrize("stopped", [True, False])
+def test_pictures_that_changed_are_not_taken_for_those_of_a_run_that_was_stopped_or_has_ended(
+    tmp_path: Path, trained: Literal["all", "head"], stopped: bool
+) -> None:
+    write_folder(tmp_path / "task")
+    config = dataclasses.replace(TINY, trained=trained, epochs=2)
+    try:
+        tune(config, BACKBONE, tmp_path / "task", out=tmp_path / "out", stop=lambda: stopped)
+    except SavedAndStoppedError:
+        assert stopped
+    Image.fromarray(colours(2, 99)[0]).save(tmp_path / "task" / "test" / "red" / "0.png")
+    with pytest.raises(ValueError, match=r"another run \(different content\)"):
+        tune(config, BACKBONE, tmp_path / "task", out=tmp_path / "out")
+
+
+def test_the_index_says_what_was_for_training_validation_and_test(tmp_path: Path) -> None:
+    task = toy()
+    tune(dataclasses.replace(TINY, epochs=1), BACKBONE, task, out=tmp_path / "final")
+    assert (tmp_path / "final" / "index.csv").read_text(encoding="utf-8") == task.index_text()
+    config = dataclasses.replace(TINY, epochs=1, evaluate="val")
+    result = tune(config, BACKBONE, task, out=tmp_path / "carved")
+    rows = parse_index((tmp_path / "carved" / "index.csv").read_text(encoding="utf-8"))
+    parts = {part: {row.name for row in rows if row.split == part} for part in ("train", "val", "test")}
+    assert [len(names) for names in parts.values()] == [result["n_train"], result["n_test"], 10] == [16, 8, 10]
+    assert parts["train"] | parts["val"] == set(task.train.names) and parts["test"] == set(task.test.names)
+
+
+@pytest.mark.parametrize("trained", ["all", "head"])
+def test_bf16_learns_and_resumes_to_the_same_bits(tmp_path: Path, trained: Literal["all", "head"]) -> None:
+    config = dataclasses.replace(TINY, trained=trained, size=32, resize=32, epochs=3, precision="bf16")
+    assert TuneConfig().precision == "bf16"
+    first = tune(config, BACKBONE, toy(train=48), out=tmp_path / "whole")
+    assert first["score"] == 100
+    epochs = iter(range(1, 10))
+    with pytest.raises(SavedAndStoppedError, match="saved after epoch 1 of 3"):
+        tune(config, BACKBONE, toy(train=48), out=tmp_path / "cut", stop=lambda: next(epochs) == 1)
+    tune(config, BACKBONE, toy(train=48), out=tmp_path / "cut")
+    fp32 = dataclasses.replace(config, precision="fp32")
+    tune(fp32, BACKBONE, toy(train=48), out=tmp_path / "fp32")
+    whole, cut, other = (
+        load_file(tmp_path / name / "predictions.safetensors")["probability"] for name in ("whole", "cut", "fp32")
+    )
+    assert np.array_equal(whole, cut) and not np.array_equal(whole, other)
 
 
 def test_a_frozen_backbone_is_neither_changed_nor_in_train_mode(tmp_path: Path) -> None:
