@@ -10,7 +10,9 @@ from datetime import timedelta
 from typing import NoReturn, TypeVar
 
 import torch
-from torch import distributed
+from torch import distributed, nn
+
+from pretrain.train import SavedAndStoppedError
 
 T = TypeVar("T")
 
@@ -32,14 +34,14 @@ class Ranks:
         return self.rank == 0
 
     def share(self, make: Callable[[], T]) -> T:
-        """Rank 0 calls `make`; every rank gets its result, or raises its ValueError or OSError."""
+        """Rank 0 calls `make`; every rank gets its result, or raises its error (ValueError, OSError, a stop)."""
         if self.world_size == 1:
             return make()
         box: list[T | Exception | None] = [None]
         if self.first:
             try:
                 box[0] = make()
-            except (ValueError, OSError) as error:
+            except (ValueError, OSError, SavedAndStoppedError) as error:
                 box[0] = error
         distributed.broadcast_object_list(box, src=0)
         found = box[0]
@@ -52,6 +54,23 @@ class Ranks:
         if self.world_size > 1:
             distributed.all_reduce(values)
         return values
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is true on any rank."""
+        if self.world_size == 1:
+            return flag
+        flags = [False] * self.world_size
+        distributed.all_gather_object(flags, flag)
+        return True in flags
+
+    @torch.no_grad()
+    def broadcast_buffers(self, module: nn.Module) -> None:
+        """Rank 0's buffers (norm statistics) for all: DDP does so in the next forward pass of training only."""
+        if self.world_size > 1:
+            for buffer in module.buffers():
+                values = buffer.contiguous()
+                distributed.broadcast(values, src=0)
+                buffer.copy_(values)
 
     def wait(self) -> None:
         if self.world_size > 1:

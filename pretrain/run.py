@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
-import signal
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import torch
 
@@ -32,6 +30,7 @@ from pretrain.order import plan_batches, rank_slice, steps_per_epoch
 from pretrain.ranks import Ranks, join_ranks
 from pretrain.remote import fetch_shards, is_remote
 from pretrain.step import StepResult, Trainer
+from pretrain.stopping import asked_to_stop, stopping_progress
 from pretrain.train import (
     CONFIG_NAME,
     SUMMARY_NAME,
@@ -42,7 +41,7 @@ from pretrain.train import (
     config_values,
     data_values,
 )
-from pretrain.watch import Watch
+from pretrain.watch import NO_SUMS, Watch
 
 log = logging.getLogger(__name__)
 
@@ -108,25 +107,26 @@ def _run(
     stop: Callable[[], bool],
 ) -> dict[str, Any]:
     started = time.monotonic()
-    shards = ranks.share(lambda: _open(data, out, knobs))
-    identity = {"config": config_values(config), "data": data_values(shards.classes, shards.digest)}
+    opening = stopping_progress(knobs.progress if ranks.first else None, stop)
+    shards = ranks.share(lambda: _open("data", data, out, knobs, opening))
+    val_shards = None if val is None else ranks.share(lambda: _open("val", val, out, knobs, opening))
+    if val_shards is not None and val_shards.classes != shards.classes:
+        raise ValueError(f"{val} has other classes than {data}, so its accuracy would mean nothing")
+    val_digest = None if val_shards is None else val_shards.digest
+    recorded = {**data_values(shards.classes, shards.digest), "val_digest": val_digest}
+    identity = {"config": config_values(config), "data": recorded}
     total = config.epochs * steps_per_epoch(len(shards), config.batch_size)
     unit = 2 if config.mixes else 1
     rank_slice(config.batch_size, ranks.rank, ranks.world_size, unit)  # refuses a batch too small for the ranks
-    ranks.share(lambda: _claim(out, identity))
-    source = _source(config, shards, knobs)
-    val_source = val_shards = None
-    if val is not None:
-        val_shards = ranks.share(lambda: _open(val, out, knobs))
-        if val_shards.classes != shards.classes:
-            raise ValueError(f"{val} has other classes than {data}, so its accuracy would mean nothing")
-        val_source = _source(config, val_shards, knobs)
+    skipped = {"data": shards.skipped_names, "val": None if val_shards is None else val_shards.skipped_names}
+    ranks.share(lambda: _claim(out, identity, skipped))
+    source = _source(config, shards, knobs, ranks, opening)
+    val_source = None if val_shards is None else _source(config, val_shards, knobs, ranks, opening)
 
     trainer = Trainer(config, len(shards.classes), len(shards), knobs.device, ranks, compile=knobs.compile)
     folder = out / "checkpoints"
     saved = ranks.share(lambda: checkpoints(folder))
-    if saved:
-        _resume(trainer, saved[-1], len(shards.classes))
+    sums = _resume(trainer, saved[-1], len(shards.classes)) if saved else NO_SUMS
     watch = Watch(
         out if ranks.first else None,
         start=trainer.step,
@@ -134,6 +134,7 @@ def _run(
         batch_size=config.batch_size,
         progress=knobs.progress if ranks.first else None,
         tensorboard=knobs.tensorboard,
+        sums=sums,
     )
     plans = plan_batches(
         num_samples=len(shards),
@@ -146,9 +147,16 @@ def _run(
         unit=unit,
     )
 
-    def save(keep: int) -> None:
+    def save() -> None:
         if ranks.first:
-            save_checkpoint(folder, trainer.step, trainer.state(), keep=max(1, keep))
+            watch.flush()
+            state = {**trainer.state(), "epoch_sums": watch.sums}
+            save_checkpoint(folder, trainer.step, state, keep=max(1, knobs.keep_checkpoints))
+
+    def save_and_stop() -> NoReturn:
+        save()
+        ranks.wait()  # a rank that ends before the first one has saved may make torchrun end that one
+        raise SavedAndStoppedError(f"stopped after step {trainer.step} of {total}; saved in {folder}")
 
     def settle(batch: Batch, read: Callable[[], StepResult]) -> bool:
         """Waits for a step; true when a rank was asked to stop before it."""
@@ -157,34 +165,39 @@ def _run(
         watch.step(batch.step + 1, batch.epoch, result)
         return result.asked_to_stop
 
+    def end_epoch() -> None:
+        validate = None if val_source is None else lambda: _accuracy(trainer, val_source, ranks, stop)
+        try:
+            accuracy = watch.epoch(trainer.step, trainer.step // per_epoch - 1, validate)
+        except _ValidationStoppedError:
+            save_and_stop()
+        if accuracy is not None and accuracy > trainer.best:
+            trainer.best = accuracy
+            if ranks.first:
+                save_backbone(folder / "best.safetensors", trainer.averaged, _header(config, shards, trainer.step))
+
     per_epoch = total // config.epochs
     last_save = time.monotonic()
-    best = trainer.best
     begun: deque[tuple[Batch, Callable[[], StepResult]]] = deque()
     try:
+        if watch.sums["steps"] == per_epoch:
+            end_epoch()  # it was stopped in its validation
         batches = load_batches(source, plans, workers=knobs.workers, pin=knobs.device == "cuda")
         for batch in watch.timed(batches):
-            begun.append((batch, trainer.begin_step(batch, asked_to_stop=stop())))
+            begun.append((batch, trainer.begin_step(batch, stop=stop)))
             epoch_ends = trainer.step % per_epoch == 0
             stopping = False
             while len(begun) > (0 if epoch_ends or stopping else STEPS_AHEAD[knobs.device]):
                 stopping |= settle(*begun.popleft())
             if epoch_ends:
-                accuracy = None if val_source is None else _accuracy(trainer, val_source, ranks)
-                watch.epoch(trainer.step, batch.epoch, accuracy)
-                if accuracy is not None and accuracy > best:
-                    best = trainer.best = accuracy
-                    if ranks.first:
-                        header = _header(config, shards, trainer.step)
-                        save_backbone(folder / "best.safetensors", trainer.averaged, header)
+                end_epoch()
             if stopping and trainer.step < total:
-                save(knobs.keep_checkpoints)
-                raise SavedAndStoppedError(f"stopped after step {trainer.step} of {total}; saved in {folder}")
+                save_and_stop()
             if trainer.step < total and time.monotonic() - last_save >= knobs.checkpoint_every_s:
-                # only looked at: a stop is heeded in the same round on every rank, and ranks' clocks differ
+                # they stay in line: a stop is heeded in the same round on every rank, and ranks' clocks differ
                 for last, read in begun:
-                    _check_finite(last, read(), shards, ranks)
-                save(knobs.keep_checkpoints)
+                    settle(last, read)
+                save()
                 last_save = time.monotonic()
     finally:
         watch.close()
@@ -202,8 +215,8 @@ def _run(
         "images_from": "memory" if source.cache is not None else "shards",
         "seconds": round(time.monotonic() - started, 1),
         **watch.final(),
-        "val_accuracy_best": best if val is not None else None,
-        "val_digest": val_shards.digest if val_shards is not None else None,
+        "val_accuracy_best": trainer.best if val is not None else None,
+        "val_digest": val_digest,
         "val_skipped_shards": list(val_shards.skipped) if val_shards is not None else [],
         "backbone": BACKBONE_NAME,
         "config": config_values(config),
@@ -217,23 +230,40 @@ def _check_finite(batch: Batch, result: StepResult, shards: ShardSet, ranks: Ran
     if not result.finite:
         keys = ", ".join(shards.describe(index) for index in batch.indices.tolist())
         raise TrainingDivergedError(
-            f"step {batch.step} (epoch {batch.epoch}): the loss ({result.loss}) or its gradient is not finite; "
+            f"step {batch.step + 1} (epoch {batch.epoch}): the loss ({result.loss}) or its gradient is not finite; "
             f"samples of rank {ranks.rank}: {keys}"
         )
 
 
-def _open(data: str, out: Path, knobs: Knobs) -> ShardSet:
+def _open(role: Literal["data", "val"], data: str, out: Path, knobs: Knobs, progress: Progress) -> ShardSet:
+    """A run that goes on leaves out the shards that it was begun without and needs all others, so its data stay."""
+    begun_without = _begun_without(out, role)
+    on_bad_shard = knobs.on_bad_shard if begun_without is None else "stop"
+    leave_out = begun_without or ()
     threads = max(1, min(8, torch.get_num_threads()))
     directory = Path(data)
     if is_remote(data):
         cache = knobs.shard_cache or out / "shards"
-        directory = fetch_shards(data, cache, on_bad_shard=knobs.on_bad_shard, progress=knobs.progress)
-    return open_shards(
-        directory, on_bad_shard=knobs.on_bad_shard, location=data, threads=threads, progress=knobs.progress
+        directory = fetch_shards(data, cache, on_bad_shard=on_bad_shard, leave_out=leave_out, progress=progress)
+    shards = open_shards(
+        directory, on_bad_shard=on_bad_shard, leave_out=leave_out, location=data, threads=threads, progress=progress
     )
+    for reason in shards.skipped:
+        log.warning("%s: left out, %s", data, reason)
+    return shards
 
 
-def _source(config: PretrainConfig, shards: ShardSet, knobs: Knobs) -> ImageSource:
+def _begun_without(out: Path, role: Literal["data", "val"]) -> list[str] | None:
+    """Names of the shards that the run in `out` leaves out; None: no run was begun there, or an earlier version's."""
+    if not (out / CONFIG_NAME).is_file():
+        return None
+    recorded = json.loads((out / CONFIG_NAME).read_text(encoding="utf-8"))
+    names: list[str] | None = recorded.get("skipped_shards", {}).get(role)
+    return names
+
+
+def _source(config: PretrainConfig, shards: ShardSet, knobs: Knobs, ranks: Ranks, progress: Progress) -> ImageSource:
+    """Every rank decodes for itself; all stop if one was asked to."""
     policy = Augmentation(
         size=config.size,
         decoder=config.decoder,
@@ -243,20 +273,27 @@ def _source(config: PretrainConfig, shards: ShardSet, knobs: Knobs) -> ImageSour
         grayscale=config.grayscale,
         rand_augment=config.rand_augment,
     )
-    cache = decode_all(shards, config.decoder, limit_bytes=knobs.cache_bytes, progress=knobs.progress)
+    cache, stopped = None, None
+    try:
+        cache = decode_all(shards, config.decoder, limit_bytes=knobs.cache_bytes, progress=progress)
+    except SavedAndStoppedError as error:
+        stopped = error
+    if ranks.any(stopped is not None):
+        raise stopped or SavedAndStoppedError("stopped while decoding images into memory; no step was taken")
     return ImageSource(shards, policy, config.seed, cache)
 
 
-def _claim(out: Path, identity: dict[str, Any]) -> None:
+def _claim(out: Path, identity: dict[str, Any], skipped: dict[str, list[str] | None]) -> None:
     """Checks that `out` is this run's, marks it as such, and clears half-written files of a process that was killed."""
     check_same_run(out / CONFIG_NAME, identity)
     for left in out.rglob(".*.tmp"):
         left.unlink()
     if not (out / CONFIG_NAME).is_file():
-        write_json(out / CONFIG_NAME, identity)
+        write_json(out / CONFIG_NAME, {**identity, "skipped_shards": skipped})
 
 
-def _resume(trainer: Trainer, path: Path, num_classes: int) -> None:
+def _resume(trainer: Trainer, path: Path, num_classes: int) -> dict[str, float]:
+    """Puts the checkpoint into the trainer; returns the sums of the epoch that it lies in."""
     state = load_checkpoint(path)
     if state["num_classes"] != num_classes:
         raise ValueError(f"checkpoint {path} was trained on {state['num_classes']} classes, the data has {num_classes}")
@@ -264,12 +301,25 @@ def _resume(trainer: Trainer, path: Path, num_classes: int) -> None:
         raise ValueError(f"checkpoint {path} is a {state['arch']}, the run is a {trainer.config.arch}")
     load_weights(trainer.model, state["model"], f"checkpoint {path}", trainer.config.arch)
     trainer.restore(state)
+    # a checkpoint of an earlier version has none: the epoch's mean is then that of its other steps
+    sums: dict[str, float] = state.get("epoch_sums", NO_SUMS)
+    return sums
 
 
-def _accuracy(trainer: Trainer, source: ImageSource, ranks: Ranks) -> float:
+class _ValidationStoppedError(Exception):
+    """Asked to stop during a validation, which the resumed run does again."""
+
+
+def _accuracy(trainer: Trainer, source: ImageSource, ranks: Ranks, stop: Callable[[], bool]) -> float:
+    """Share of the set that rank 0's weights, which are those that are saved, classify as labelled."""
+    ranks.broadcast_buffers(trainer.averaged)
     counts = torch.zeros(2, dtype=torch.float64)
-    for images, labels in whole_images(source, VAL_BATCH, ranks.rank, ranks.world_size):
-        counts += torch.tensor([trainer.count_correct(images, labels), len(labels)], dtype=torch.float64)
+    batches = whole_images(source, VAL_BATCH, ranks.rank, ranks.world_size)
+    for _ in range(-(-len(source.shards) // (VAL_BATCH * ranks.world_size))):  # as many rounds on every rank
+        if ranks.any(stop()):
+            raise _ValidationStoppedError
+        for images, labels in itertools.islice(batches, 1):
+            counts += torch.tensor([trainer.count_correct(images, labels), len(labels)], dtype=torch.float64)
     correct, seen = ranks.sum(counts.to(trainer.device)).tolist()
     return float(correct / seen)
 
@@ -296,20 +346,3 @@ def _finish(out: Path, trainer: Trainer, header: dict[str, str], summary: dict[s
     if not knobs.keep_checkpoints:
         for path in checkpoints(out / "checkpoints"):
             path.unlink()
-
-
-@contextmanager
-def asked_to_stop(stop: Callable[[], bool] | None) -> Iterator[Callable[[], bool]]:
-    """`stop` where there is one (the caller minds the signals then); else true from SIGTERM on.
-
-    Signals can be handled in the main thread only. The handler is put back at the end.
-    """
-    if stop is not None or threading.current_thread() is not threading.main_thread():
-        yield stop or (lambda: False)
-        return
-    heard = threading.Event()
-    previous = signal.signal(signal.SIGTERM, lambda number, frame: heard.set())
-    try:
-        yield heard.is_set
-    finally:
-        signal.signal(signal.SIGTERM, previous)

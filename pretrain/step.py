@@ -124,15 +124,16 @@ class Trainer:
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
 
-    def train_step(self, batch: Batch, *, asked_to_stop: bool = False) -> StepResult:
+    def train_step(self, batch: Batch) -> StepResult:
         """One step, waited for."""
-        return self.begin_step(batch, asked_to_stop=asked_to_stop)()
+        return self.begin_step(batch)()
 
-    def begin_step(self, batch: Batch, *, asked_to_stop: bool = False) -> Callable[[], StepResult]:
+    def begin_step(self, batch: Batch, *, stop: Callable[[], bool] = lambda: False) -> Callable[[], StepResult]:
         """Forward and backward over the rank's share in micro-batches, one update, one small sum over the ranks.
 
         On a GPU this only queues the work. The function that it returns waits for the outcome; it may be called after
-        the next step has begun, so that the GPU need not wait for Python, and again, with the same result.
+        the next step has begun, so that the GPU need not wait for Python, and again, with the same result. `stop` is
+        asked once, after the backward pass.
         """
         config, world = self.config, self.ranks.world_size
         if not self.model.training:
@@ -149,13 +150,13 @@ class Trainer:
             last = part.stop == count
             with self._no_sync(last):
                 totals += self._forward_backward(images, labels, self._first + start, world)
-        # a NaN anywhere above the first layer has reached its gradient
-        gradient = next(self.model.parameters()).grad
-        assert gradient is not None
+        weights = list(self.model.parameters())
+        # not the first layer's alone: a gradient may overflow in one weight and nowhere below it
+        norm = nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
         if config.clip_norm:
-            gradient = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
-        bad = (~torch.isfinite(gradient)).any().float()
-        sums = self.ranks.sum(torch.cat([totals, torch.stack([bad, torch.full_like(bad, float(asked_to_stop))])]))
+            nn.utils.clip_grads_with_norm_(weights, config.clip_norm, norm)
+        bad = (~torch.isfinite(norm)).float()
+        sums = self.ranks.sum(torch.cat([totals, torch.stack([bad, torch.full_like(bad, float(stop()))])]))
         arrived = None
         if self.device.type == "cuda":
             sums = sums.to("cpu", non_blocking=True)

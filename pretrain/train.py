@@ -161,6 +161,9 @@ def pretrain(
         TrainingDivergedError: the loss is not finite.
         SavedAndStoppedError: stopped by SIGTERM or `stop`, after saving.
     """
+    check_knobs(
+        workers=workers, threads=threads, checkpoint_every_s=checkpoint_every_s, keep_checkpoints=keep_checkpoints
+    )
     check_same_run(out / CONFIG_NAME, {"config": config_values(config)})
     if (out / SUMMARY_NAME).is_file():
         return _finished_run(out, str(data), None if val is None else str(val))
@@ -182,6 +185,23 @@ def pretrain(
         stop=stop,
     )
     return run(config, str(data), out, None if val is None else str(val), knobs)
+
+
+def check_knobs(
+    *, workers: int, threads: int | None, checkpoint_every_s: float, keep_checkpoints: int, processes: int = 1
+) -> None:
+    """Refuses numbers that mean nothing.
+
+    Raises:
+        ValueError: names the knob and what is allowed.
+    """
+    none_allowed = {"workers": workers, "checkpoint_every_s": checkpoint_every_s, "keep_checkpoints": keep_checkpoints}
+    for name, value in none_allowed.items():
+        if not value >= 0:
+            raise ValueError(f"{name} is {value}; allowed: 0 and more")
+    for name, value in {"threads": 1 if threads is None else threads, "processes": processes}.items():
+        if value < 1:
+            raise ValueError(f"{name} is {value}; allowed: 1 and more")
 
 
 def config_values(config: PretrainConfig) -> dict[str, Any]:
@@ -233,6 +253,8 @@ def check_same_run(path: Path, wanted: dict[str, Any]) -> None:
     found = _read(path, {"config": dict, "data": dict})
     for part, values in wanted.items():
         for field, value in values.items():
+            if field == "val_digest" and field not in found[part]:
+                continue  # an earlier version's, which does not say what it validated on
             if found[part].get(field) != value:
                 raise ValueError(
                     f"{path.parent} holds a run with another {field}: {_short(found[part].get(field))}, "

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ METRICS_NAME = "metrics.jsonl"
 MAX_STEP_LINES = 20_000
 """Longer runs write every second, third, ... step, so that the file stays under about 4 MB."""
 SAY_EVERY_S = 1.0
+NO_SUMS = {"steps": 0, "loss": 0.0, "labelled": 0, "accuracy": 0.0}
+"""Of an epoch that has not begun: steps and the sum of their losses, those with an accuracy and their sum."""
 
 
 def read_metrics(out: Path) -> list[dict[str, Any]]:
@@ -42,18 +45,22 @@ class Watch:
         batch_size: int,
         progress: Progress | None,
         tensorboard: bool,
+        sums: Mapping[str, float] = NO_SUMS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`start` and `sums` are those of the checkpoint that is resumed."""
         self._total, self._batch_size, self._progress = total, batch_size, progress
         self._every = -(-total // MAX_STEP_LINES)
         self._file: IO[str] | None = None
         self._board: Any = None
         self._epoch: dict[str, Any] = {}
-        self._losses: list[float] = []
-        self._accuracies: list[float] = []
+        self.sums = dict(sums)
+        """Of the epoch that has begun; belongs into a checkpoint."""
+        self._clock = clock
         if out is not None:
             self._open(out, start, tensorboard)
         self._start = self._marked = start
-        self._begun = self._marked_at = self._epoch_at = time.monotonic()
+        self._begun = self._marked_at = self._epoch_at = clock()
         self._waited = self._epoch_waited = self._waited_all = 0.0
         self._epoch_step = start
         self._step = start
@@ -62,15 +69,13 @@ class Watch:
         """Keeps the lines up to the step of the resume: what came after it is done again."""
         from pretrain.checkpoint import write_atomic
 
-        kept = [line for line in read_metrics(out) if line["step"] <= start]
+        # an epoch that has sums is not over, though all its steps may be done
+        last = {"step": start, "epoch": start - self.sums["steps"]}
+        kept = [line for line in read_metrics(out) if line["step"] <= last[line["kind"]]]
         text = "".join(json.dumps(line) + "\n" for line in kept)
         path = out / METRICS_NAME
         write_atomic(path, lambda name: name.write_text(text, encoding="utf-8"))
         self._epoch = next((line for line in reversed(kept) if line["kind"] == "epoch"), {})
-        done = self._epoch.get("step", 0)
-        steps = [line for line in kept if line["kind"] == "step" and line["step"] > done]
-        self._losses = [line["loss"] for line in steps]
-        self._accuracies = [line["accuracy"] for line in steps if line["accuracy"] is not None]
         self._file = path.open("a", encoding="utf-8")
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
@@ -81,9 +86,9 @@ class Watch:
         """Passes batches on and measures the time that the consumer waits for them."""
         source = iter(batches)
         while True:
-            asked = time.monotonic()
+            asked = self._clock()
             batch = next(source, None)
-            waited = time.monotonic() - asked
+            waited = self._clock() - asked
             self._waited += waited
             self._epoch_waited += waited
             self._waited_all += waited
@@ -92,11 +97,15 @@ class Watch:
             yield batch
 
     def step(self, step: int, epoch: int, result: StepResult) -> None:
-        """Call after each step; `step` counts finished steps."""
+        """Call after each step; `step` counts finished steps. One that was told before is passed over."""
+        if step <= self._step:
+            return
         self._step = step
-        self._losses.append(result.loss)
+        self.sums["steps"] += 1
+        self.sums["loss"] += result.loss
         if result.accuracy is not None:
-            self._accuracies.append(result.accuracy)
+            self.sums["labelled"] += 1
+            self.sums["accuracy"] += result.accuracy
         if step % self._every == 0:
             line = {
                 "kind": "step",
@@ -108,7 +117,7 @@ class Watch:
             }
             self._write(line)
             self._plot(step, {"loss": result.loss, "learning_rate": result.learning_rate})
-        now = time.monotonic()
+        now = self._clock()
         if self._progress and (now - self._marked_at >= SAY_EVERY_S or step == self._total):
             took = now - self._marked_at
             rate = (step - self._marked) * self._batch_size / took
@@ -120,31 +129,45 @@ class Watch:
             self._progress(step, self._total, note)
             self._marked, self._marked_at, self._waited = step, now, 0.0
 
-    def epoch(self, step: int, epoch: int, val_accuracy: float | None) -> None:
-        """Call at the end of each epoch."""
-        took = time.monotonic() - self._epoch_at
-        speed = (step - self._epoch_step) * self._batch_size / took
+    def epoch(self, step: int, epoch: int, validate: Callable[[], float] | None) -> float | None:
+        """Call at the end of each epoch; returns what `validate` does, whose time is not counted as training."""
+        ended = self._clock()
+        val_accuracy = None if validate is None else validate()
+        took, steps = ended - self._epoch_at, step - self._epoch_step
+        sums = self.sums
         self._epoch = {
             "kind": "epoch",
             "step": step,
             "epoch": epoch,
-            "loss": sum(self._losses) / len(self._losses),
-            "accuracy": sum(self._accuracies) / len(self._accuracies) if self._accuracies else None,
+            "loss": sums["loss"] / sums["steps"],
+            "accuracy": sums["accuracy"] / sums["labelled"] if sums["labelled"] else None,
             "val_accuracy": val_accuracy,
-            "images_per_s": round(speed, 1),
-            "data_wait_share": round(self._epoch_waited / took, 4),
+            # none in this process: the run was stopped in the validation, and this is its second try
+            "images_per_s": round(steps * self._batch_size / took, 1) if steps else None,
+            "data_wait_share": round(self._epoch_waited / took, 4) if steps else None,
         }
         self._write(self._epoch)
-        if self._file:
-            self._file.flush()
         shown = ("accuracy", "val_accuracy", "images_per_s", "data_wait_share")
         self._plot(step, {name: self._epoch[name] for name in shown if self._epoch[name] is not None})
-        self._losses, self._accuracies = [], []
-        self._epoch_at, self._epoch_waited, self._epoch_step = time.monotonic(), 0.0, step
+        self.flush()
+        self.sums = dict(NO_SUMS)
+        now = self._clock()
+        self._begun += now - ended
+        self._marked_at += now - ended
+        self._epoch_at, self._epoch_waited, self._epoch_step = now, 0.0, step
+        return val_accuracy
+
+    def flush(self) -> None:
+        """Call before each checkpoint: a run that is killed and resumed from it has every line up to its step."""
+        if self._file:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        if self._board:
+            self._board.flush()
 
     def final(self) -> dict[str, Any]:
         """Last epoch's loss and accuracies, and the speed of this process's part of the run."""
-        took = time.monotonic() - self._begun
+        took = self._clock() - self._begun
         done = (self._step - self._start) * self._batch_size
         return {
             "loss": self._epoch.get("loss"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pretrain.checkpoint import checkpoints
+from pretrain.augment import Augmentation, normalize
+from pretrain.checkpoint import checkpoints, load_weights, read_backbone
+from pretrain.data import open_shards
+from pretrain.loader import ImageSource, whole_images
+from pretrain.model import build_backbone
 from pretrain.train import PretrainConfig
 from pretrain.watch import read_metrics
 
@@ -132,3 +137,58 @@ def test_after_kill_9_the_run_ends_with_the_same_bytes(make_set: MakeSet, tmp_pa
     assert (tmp_path / "whole" / "backbone.safetensors").read_bytes() == (
         tmp_path / "out" / "backbone.safetensors"
     ).read_bytes()
+    whole, parts = read_metrics(tmp_path / "whole"), read_metrics(tmp_path / "out")
+    assert [line["step"] for line in whole if line["kind"] == "step"] == list(range(1, 37))
+    shared = ("kind", "step", "epoch", "loss", "accuracy", "learning_rate", "val_accuracy")
+    assert [{name: line.get(name) for name in shared} for line in whole] == [
+        {name: line.get(name) for name in shared} for line in parts
+    ]
+
+
+@pytest.mark.slow
+def test_several_ranks_validate_the_weights_that_are_saved(make_set: MakeSet, tmp_path: Path) -> None:
+    """Norm statistics differ from rank to rank after a step; those of the first are saved, and are what is scored."""
+    data, val = make_set(num=48, classes=12), make_set(num=600, classes=12, per_shard=200, name="val")
+    config = dataclasses.replace(CONFIG, epochs=2, batch_size=16, warmup_epochs=0, ema_decay=0.5)
+    train(data, tmp_path / "out", config, f"val={json.dumps(str(val))}", ranks=2)
+    weights, header = read_backbone(tmp_path / "out" / "backbone.safetensors")
+    model = build_backbone("test_resnet", num_classes=12, seed=0)
+    load_weights(model, weights, "backbone", header["arch"])
+    source = ImageSource(open_shards(val), Augmentation(size=16), 0)
+    correct = 0
+    with torch.inference_mode():
+        for images, labels in whole_images(source, 256):
+            correct += int((model.eval()(normalize(images)).argmax(1) == labels).sum())
+    epochs = [line["val_accuracy"] for line in read_metrics(tmp_path / "out") if line["kind"] == "epoch"]
+    assert len(epochs) == 2
+    assert epochs[-1] == correct / 600
+    assert 0.1 < epochs[-1] < 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("ranks", "batch_size", "micro_batch"), [(3, 12, 4), (4, 8, 2)])
+def test_three_and_four_ranks_train_as_one(
+    make_set: MakeSet, tmp_path: Path, ranks: int, batch_size: int, micro_batch: int
+) -> None:
+    data = make_set(num=3 * batch_size)
+    config = dataclasses.replace(CONFIG, batch_size=batch_size, micro_batch=micro_batch)
+    train(data, tmp_path / "one", config)
+    train(data, tmp_path / "many", config, ranks=ranks)
+    assert losses(tmp_path / "many") == pytest.approx(losses(tmp_path / "one"), rel=1e-3)
+
+
+@pytest.mark.slow
+def test_a_batch_smaller_than_the_ranks_ends_them_with_one_line(make_set: MakeSet, tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, batch_size=2, micro_batch=2)
+    said = train(make_set(), tmp_path / "out", config, ranks=2, status=1)
+    assert "batch of 2" in said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler, and g++ is not here")
+def test_two_compiled_ranks_train_as_one_that_is_not(make_set: MakeSet, tmp_path: Path) -> None:
+    data = make_set()
+    train(data, tmp_path / "plain", CONFIG)
+    train(data, tmp_path / "compiled", CONFIG, "compile=true", ranks=2)
+    assert losses(tmp_path / "compiled") == pytest.approx(losses(tmp_path / "plain"), rel=1e-3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -147,7 +148,7 @@ def test_a_finished_run_without_its_backbone_is_named(make_set: MakeSet, tmp_pat
 def test_another_configuration_in_the_directory_is_refused_by_field(make_set: MakeSet, tmp_path: Path) -> None:
     data = make_set()
     with pytest.raises(SavedAndStoppedError):
-        run(data, tmp_path / "out", stop=lambda: True)
+        run(data, tmp_path / "out", stop=(tmp_path / "out" / "metrics.jsonl").is_file)
     with pytest.raises(ValueError, match=r"holds a run with another learning_rate: 0\.001, now 0\.002"):
         run(data, tmp_path / "out", dataclasses.replace(TINY, learning_rate=2e-3))
     with pytest.raises(ValueError, match="holds a run with another num_classes: 2, now 3"):
@@ -169,10 +170,25 @@ def test_a_checkpoint_of_another_network_is_refused(
     data, other = make_set(), make_set(classes=classes, name="other")
     for name, directory, config in (("out", data, TINY), ("other-out", other, dataclasses.replace(TINY, **changes))):
         with pytest.raises(SavedAndStoppedError):
-            run(directory, tmp_path / name, config, stop=lambda: True)
+            run(directory, tmp_path / name, config, stop=(tmp_path / name / "metrics.jsonl").is_file)
     shutil.rmtree(tmp_path / "out" / "checkpoints")
     shutil.copytree(tmp_path / "other-out" / "checkpoints", tmp_path / "out" / "checkpoints")
     before = files(tmp_path / "out")
     with pytest.raises(ValueError, match=rf"checkpoint {tmp_path}/out/checkpoints/step-00000001\.pt {reason}"):
         run(data, tmp_path / "out")
     assert files(tmp_path / "out") == before
+
+
+def test_another_validation_set_on_a_resume_is_refused_by_field(make_set: MakeSet, tmp_path: Path) -> None:
+    data, val, out = make_set(), make_set(num=10, name="val"), tmp_path / "out"
+    with pytest.raises(SavedAndStoppedError):
+        run(data, out, val=val, stop=(out / "metrics.jsonl").is_file)
+    before = files(out)
+    for other in (data, None):
+        with pytest.raises(ValueError, match=f"{out} holds a run with another val_digest: "):
+            run(data, out, val=other)
+    assert files(out) == before
+    config = json.loads((out / "config.json").read_text())
+    del config["data"]["val_digest"]  # as an earlier version left it
+    (out / "config.json").write_text(json.dumps(config))
+    assert run(data, out, val=val)["steps"] == 3

@@ -175,3 +175,12 @@ def test_the_moving_average_follows_the_weights() -> None:
         average = weights if average is None else decay * average + (1 - decay) * weights
         torch.testing.assert_close(trainer.averaged.state_dict()[key], average)
     assert not torch.equal(trainer.averaged.state_dict()[key], trainer.model.state_dict()[key])
+
+
+@pytest.mark.parametrize("clip_norm", [0.0, 1.0])
+def test_a_gradient_that_overflows_in_one_weight_only_is_seen(clip_norm: float) -> None:
+    trainer = Trainer(dataclasses.replace(PLAIN, clip_norm=clip_norm), 2, 80, "cpu", Ranks())
+    assert trainer.train_step(batch()).finite
+    last = trainer.model.get_parameter("fc.weight")
+    last.register_hook(lambda gradient: torch.full_like(gradient, torch.inf))
+    assert not trainer.train_step(batch(1)).finite

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import subprocess
 import sys
@@ -59,19 +60,33 @@ def run(config: PretrainConfig, data: Path, out: Path, **knobs: Any) -> dict[str
     return pretrain(config, data, out=out, **{"tensorboard": False, **knobs})
 
 
-def after(steps: int) -> Callable[[], bool]:
-    """A `stop` that becomes true after that many steps (it is asked at the beginning of each)."""
+def after(steps: int, out: Path) -> Callable[[], bool]:
+    """A `stop` that becomes true in that step: each asks once, and so does each small validation.
+
+    It is asked before the first step too, but there is no log then.
+    """
     asked = iter(range(10**6))
-    return lambda: next(asked) >= steps - 1
+    return lambda: (out / "metrics.jsonl").is_file() and next(asked) >= steps - 1
+
+
+def digest_of(data: Path) -> str:
+    """sha256 over the index's shards and classes, as `simpath pretrain` records it."""
+    index = json.loads((data / "index.json").read_text())
+    shards = [[row["name"], row["sha256"]] for row in index["shards"]]
+    return hashlib.sha256(json.dumps([shards, index["classes"]]).encode()).hexdigest()
 
 
 def test_a_run_leaves_weights_metrics_and_a_summary(make_set: MakeSet, tmp_path: Path) -> None:
     notes: list[tuple[int, int, str]] = []
     out = tmp_path / "out"
-    summary = run(TINY, make_set(), out, progress=lambda *note: notes.append(note))
+    data = make_set()
+    summary = run(TINY, data, out, progress=lambda *note: notes.append(note))
     assert summary == json.loads((out / "summary.json").read_text())
     assert summary["steps"] == 9
     assert summary["num_classes"] == 2
+    assert summary["classes"] == ["class0", "class1"]
+    assert summary["config"] == json.loads(json.dumps(dataclasses.asdict(TINY)))
+    assert summary["data_digest"] == digest_of(data)
     assert summary["images_from"] == "memory"
     assert summary["skipped_shards"] == []
     lines = read_metrics(out)
@@ -86,6 +101,14 @@ def test_a_run_leaves_weights_metrics_and_a_summary(make_set: MakeSet, tmp_path:
     assert info.classes == ("class0", "class1")
     assert backbone(torch.zeros(1, 3, 16, 16)).shape == (1, info.num_features)
     assert not list(out.rglob("*.tmp"))
+
+
+def untimed(out: Path) -> list[dict[str, Any]]:
+    """The log without what no two runs share."""
+    timed = ("images_per_s", "data_wait_share")
+    lines = [{name: value for name, value in line.items() if name not in timed} for line in read_metrics(out)]
+    assert lines
+    return lines
 
 
 def test_two_flat_colours_are_learnt_completely(make_set: MakeSet, tmp_path: Path) -> None:
@@ -106,7 +129,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(
     data = make_set()
     run(config, data, tmp_path / "whole")
     with pytest.raises(SavedAndStoppedError, match=f"stopped after step {cut} of 9") as stopped:
-        run(config, data, tmp_path / "parts", stop=after(cut))
+        run(config, data, tmp_path / "parts", stop=after(cut, tmp_path / "parts"))
     assert stopped.value.exit_status == 75
     assert not (tmp_path / "parts" / "summary.json").exists()
     assert [path.name for path in checkpoints(tmp_path / "parts" / "checkpoints")] == [f"step-{cut:08d}.pt"]
@@ -114,12 +137,39 @@ def test_a_resumed_run_equals_the_uninterrupted_one(
     assert (tmp_path / "whole" / "backbone.safetensors").read_bytes() == (
         tmp_path / "parts" / "backbone.safetensors"
     ).read_bytes()
-    whole, parts = read_metrics(tmp_path / "whole"), read_metrics(tmp_path / "parts")
-    timed = ("images_per_s", "data_wait_share")
-    for line in (*whole, *parts):
-        for name in timed:
-            line.pop(name, None)
-    assert whole == parts
+    assert untimed(tmp_path / "whole") == untimed(tmp_path / "parts")
+
+
+def test_a_stop_is_heeded_before_the_first_step(make_set: MakeSet, tmp_path: Path) -> None:
+    data, said = make_set(), []
+
+    def progress(done: int, total: int, note: str) -> None:
+        said.append(note)
+
+    stops = {
+        "checking shards, 1 of 3": lambda: True,
+        "decoding images into memory, 0 of 24": lambda: said.count("checking shards") == 3,
+    }
+    for where, stop in stops.items():
+        with pytest.raises(SavedAndStoppedError, match=f"stopped while {where}; no step was taken"):
+            run(TINY, data, tmp_path / "out", progress=progress, stop=stop)
+    assert not (tmp_path / "out" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(("asks", "step"), [(4, 3), (12, 9)])
+def test_a_stop_in_a_validation_leaves_it_to_the_next_run(
+    make_set: MakeSet, tmp_path: Path, asks: int, step: int
+) -> None:
+    data, val = make_set(), make_set(num=12, name="val")
+    run(TINY, data, tmp_path / "whole", val=val)
+    with pytest.raises(SavedAndStoppedError, match=f"stopped after step {step} of 9"):
+        run(TINY, data, tmp_path / "parts", val=val, stop=after(asks, tmp_path / "parts"))
+    assert len([line for line in read_metrics(tmp_path / "parts") if line["kind"] == "epoch"]) == step // 3 - 1
+    run(TINY, data, tmp_path / "parts", val=val)
+    names = ("backbone.safetensors", "checkpoints/best.safetensors")
+    for name in names:
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+    assert untimed(tmp_path / "whole") == untimed(tmp_path / "parts")
 
 
 @pytest.mark.slow
@@ -128,7 +178,7 @@ def test_a_resumed_resnet18_in_bf16_equals_the_uninterrupted_one(make_set: MakeS
     data = make_set(num=16, size=64)
     run(config, data, tmp_path / "whole", threads=2)
     with pytest.raises(SavedAndStoppedError):
-        run(config, data, tmp_path / "parts", stop=after(1), threads=2)
+        run(config, data, tmp_path / "parts", stop=after(1, tmp_path / "parts"), threads=2)
     run(config, data, tmp_path / "parts", threads=2)
     assert (tmp_path / "whole" / "backbone.safetensors").read_bytes() == (
         tmp_path / "parts" / "backbone.safetensors"
@@ -145,7 +195,7 @@ def test_a_kill_costs_the_steps_since_the_last_checkpoint_only(make_set: MakeSet
     run(TINY, data, tmp_path / "whole")
 
     def die() -> bool:
-        if next(asked) == 5:
+        if (tmp_path / "killed" / "metrics.jsonl").is_file() and next(asked) == 5:
             raise KeyboardInterrupt
         return False
 
@@ -177,7 +227,7 @@ def test_tensorboard_shows_what_the_log_holds(make_set: MakeSet, tmp_path: Path)
 
     data = make_set()
     with pytest.raises(SavedAndStoppedError):
-        run(TINY, data, tmp_path / "out", stop=after(4), tensorboard=True)
+        run(TINY, data, tmp_path / "out", stop=after(4, tmp_path / "out"), tensorboard=True)
     run(TINY, data, tmp_path / "out", tensorboard=True)
     events = EventAccumulator(str(tmp_path / "out" / "tensorboard"))
     events.Reload()
@@ -226,23 +276,19 @@ def test_steps_may_be_looked_at_one_later_as_on_a_gpu(
         with pytest.raises(TrainingDivergedError, match="not finite") as diverged:
             run(diverging, data, tmp_path / f"diverged{ahead}", checkpoint_every_s=0.0)
         messages.append(str(diverged.value))
-        number = int(messages[-1].split()[1])
+        number = int(messages[-1].split()[1])  # the first step that is not finite: checkpoints end before it
         saved = [path.name for path in checkpoints(tmp_path / f"diverged{ahead}" / "checkpoints")]
-        assert saved == [f"step-{step:08d}.pt" for step in range(1, number + 1)][-2:]
+        assert saved == [f"step-{step:08d}.pt" for step in range(1, number)][-2:]
         with pytest.raises(SavedAndStoppedError, match=f"stopped after step {4 + ahead} of 9"):
-            run(TINY, data, tmp_path / f"parts{ahead}", val=data, stop=after(4))
+            run(TINY, data, tmp_path / f"parts{ahead}", val=data, stop=after(5, tmp_path / f"parts{ahead}"))
         run(TINY, data, tmp_path / f"parts{ahead}", val=data)
     assert messages[0] == messages[1]
     weights = {
         (tmp_path / f"{run}{n}" / "backbone.safetensors").read_bytes() for run in ("whole", "parts") for n in (0, 1)
     }
     assert len(weights) == 1
-    logs = []
-    for ahead in (0, 1):
-        lines = read_metrics(tmp_path / f"whole{ahead}")
-        logs.append([{k: v for k, v in line.items() if k not in ("images_per_s", "data_wait_share")} for line in lines])
-    assert len(logs[0]) == 12
-    assert logs[0] == logs[1]
+    assert len(untimed(tmp_path / "whole0")) == 12
+    assert untimed(tmp_path / "whole0") == untimed(tmp_path / "whole1")
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -253,7 +299,25 @@ def test_an_image_that_does_not_decode_is_named(make_set: MakeSet, tmp_path: Pat
     assert "\n" not in str(error.value)
 
 
-def test_a_bad_shard_can_be_skipped_and_is_counted(make_set: MakeSet, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("knobs", "reason"),
+    [
+        ({"keep_checkpoints": -1}, "keep_checkpoints is -1; allowed: 0 and more"),
+        ({"checkpoint_every_s": -0.5}, r"checkpoint_every_s is -0\.5; allowed: 0 and more"),
+        ({"workers": -1}, "workers is -1; allowed: 0 and more"),
+        ({"threads": 0}, "threads is 0; allowed: 1 and more"),
+    ],
+)
+def test_impossible_knobs_are_refused_before_anything_is_read(
+    tmp_path: Path, knobs: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(ValueError, match=reason):
+        run(TINY, tmp_path / "nowhere", tmp_path / "out", **knobs)
+
+
+def test_a_bad_shard_can_be_skipped_and_is_said_and_counted(
+    make_set: MakeSet, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     data = make_set()
     (data / "shard-000001.tar").unlink()
     with pytest.raises(ValueError, match=r"shard-000001\.tar"):
@@ -262,6 +326,7 @@ def test_a_bad_shard_can_be_skipped_and_is_counted(make_set: MakeSet, tmp_path: 
     summary = run(TINY, data, tmp_path / "out", on_bad_shard="skip")
     assert len(summary["skipped_shards"]) == 1
     assert summary["num_images"] == 14
+    assert [f"{data}: left out, {summary['skipped_shards'][0]}"] == [record.message for record in caplog.records]
 
 
 def test_a_missing_gpu_is_an_error(make_set: MakeSet, tmp_path: Path) -> None:
