@@ -14,22 +14,21 @@ written last. The kernel releases a dead holder's lock, so a killed run never bl
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import fcntl
 import functools
 import hashlib
 import json
 import os
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipelines.configs import canonical, json_digest
+from pipelines.locks import holder, sign, try_lock
 
 Inputs = Mapping[str, str | Sequence[str]]
 """Input name -> digest (of an artifact, a folder, or a literal value), or a list of them where order matters."""
@@ -184,44 +183,22 @@ class Store:
         while True:
             lock = self.try_lock(digest)
             if lock is not None:
-                with contextlib.suppress(OSError):  # a full disk: the name is a courtesy, the lock holds without it
-                    os.ftruncate(lock, 0)
-                    os.write(lock, f"{socket.gethostname()} process {os.getpid()}\n".encode())
+                sign(lock)
                 return lock
             if self.has(digest):
                 return None
             waited = time.monotonic() - started
-            holder = self.holder(digest)
+            who = holder(self.lock_path(digest))
             if waited > self.lock_limit_s:
-                raise StoreBusy(f"{digest[:12]} has been locked by {holder} for {waited:.0f} s; stop that process")
+                raise StoreBusy(f"{digest[:12]} has been locked by {who} for {waited:.0f} s; stop that process")
             if on_wait is not None:
-                on_wait(holder, waited)
+                on_wait(who, waited)
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, 1.0)
 
     def try_lock(self, digest: str) -> int | None:
-        """Descriptor of the lock file if nobody holds it; closing it, also by dying, releases the lock."""
-        path = self.lock_path(digest)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(lock), os.stat(path)):  # noqa: PTH116 (os.stat beside os.fstat)
-                return lock
-        except (BlockingIOError, FileNotFoundError):
-            pass
-        except BaseException:
-            os.close(lock)
-            raise
-        os.close(lock)
-        return None
-
-    def holder(self, digest: str) -> str:
-        """Who holds the lock, as far as the lock file tells."""
-        try:
-            return self.lock_path(digest).read_text(encoding="utf-8").strip() or "another process"
-        except FileNotFoundError:
-            return "another process"
+        """Descriptor of the lock file if nobody holds it (see `pipelines.locks`)."""
+        return try_lock(self.lock_path(digest))
 
     def artifacts(self) -> Iterator[Artifact]:
         """Every complete artifact, in the order of the digests."""
@@ -259,10 +236,20 @@ def _sha256(file: Any) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace the file in one step, on the disk before the name changes hands."""
+    """Replace the file in one step, on the disk before the name changes hands; nothing is left when that fails.
+
+    Raises OSError naming the file, also for a full disk.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException as error:
+        with suppress(OSError):  # on a disk that turned read-only
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # what an open file raises names none
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise

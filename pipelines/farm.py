@@ -10,18 +10,17 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from pipelines.artifact import Store
 from pipelines.batch import BATCH_SYSTEMS
 from pipelines.child import visible_gpus
 from pipelines.cluster import open_place
 from pipelines.flow import Cluster, Flow, Handle, StageFailed
+from pipelines.locks import alone
 from pipelines.place import BadPlace, Place
 from pipelines.progress import Display, Progress
 from pipelines.rendering import ShardConfig
@@ -61,7 +60,7 @@ def render_on_cluster(
         BadPlace: the place does not fit the device.
         ValueError: a bad argument, or `out` holds another configuration's data.
         StageFailed: Blender cannot work there; finished shards are kept.
-        RuntimeError: another call is rendering into `out`.
+        DirectoryBusy: another command is at work in `out`.
     """
     if device != "cpu" and place.cluster in BATCH_SYSTEMS and place.batch.gpus == 0:
         raise BadPlace(f"batch.gpus is 0, but device is {device!r}; allowed: 1 and up, or the device cpu")
@@ -71,10 +70,10 @@ def render_on_cluster(
             f"workers is {place.cores}, but on a cluster a shard has one of the {gpus} GPUs to itself; "
             f"allowed: 1 to {gpus}, or no --cluster for several workers on a GPU"
         )
-    wanted = begin_dataset(config, out, num_images, shards)
     begun = time.monotonic()
     rendered, missing = 0, list[str]()
-    with _alone(out):
+    with alone(out):
+        wanted = begin_dataset(config, out, num_images, shards)
         todo = [shard for shard in wanted if finished_shard(config, out, *shard) is None]
         if todo:
             with opened(place, out / WORK) as cluster:
@@ -100,8 +99,8 @@ def render_on_cluster(
                         rendered += 0 if handle.digest in there else images
         plan = shard_plan(config, num_images)
         summary = close_dataset(config, out, plan, rendered=rendered, seconds=time.monotonic() - begun)
-    if not (missing or summary["failed"]):
-        shutil.rmtree(out / WORK, ignore_errors=True)
+        if not (missing or summary["failed"]):
+            shutil.rmtree(out / WORK, ignore_errors=True)
     return summary | {"missing": missing}
 
 
@@ -136,13 +135,3 @@ def _died(flow: Flow, handle: Handle) -> bool:
     """Whether a job failed because its process died again and again, and not because its stage said no."""
     ends = (outcome.status for outcome in reversed(flow.outcomes) if outcome.digest == handle.digest)
     return next(ends) == "crashed"
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    (out / WORK).mkdir(exist_ok=True)
-    try:
-        with FileLock(out / WORK / "lock", timeout=0):
-            yield
-    except Timeout:
-        raise RuntimeError(f"another `simpath render --cluster` is rendering into {out}") from None

@@ -26,6 +26,7 @@ from pipelines.demo_tasks import MadeConfig
 from pipelines.doctor import require_device
 from pipelines.experiment import Experiment, ExperimentConfig, ExperimentTask, Found, Setting
 from pipelines.flow import Flow, StageFailed
+from pipelines.locks import alone
 from pipelines.place import Place, training_cores
 from pipelines.progress import Display
 from pipelines.recommend import Recommendation, recommend
@@ -59,7 +60,8 @@ def open_experiment(
     space: ActionSpace = TASK2SIM_SPACE,
     vectors: Vectors | None = None,
 ) -> Iterator[Experiment]:
-    """The stages of an experiment on the workers of `place`, with its logs and status under `out`."""
+    """The stages of an experiment on the workers of `place`, with its logs and status under `out`, which is kept from
+    other commands (see `pipelines.locks.alone`) by the caller."""
     if place.cluster == "local":
         require_device(device)
     out.mkdir(parents=True, exist_ok=True)
@@ -106,30 +108,32 @@ def train_live(
     Raises:
         ValueError, OSError: a task cannot be read or has too few images; `out` holds a vector of another probe, or a
             controller of a recorded table.
+        DirectoryBusy: another command is at work in `out`.
     """
     if len(tasks) < 2:
         raise ValueError(f"{len(tasks)} task; a controller learns from two or more")
-    sources: dict[str, str | Path] = {}
     for task in tasks:
         if isinstance(task.source, MadeConfig):
             raise ValueError(f"task {task.name} is made by the demo; a controller learns from folders and named sets")
-        sources[task.name] = task.source
-        _check_images(task.name, task.source, config.features.split_seed)
+        _check_images(task, config.features.split_seed)
     if (out / "summary.json").is_file() and "experiment" not in json.loads((out / "summary.json").read_text("utf-8")):
         raise ValueError(f"{out} holds a controller of a recorded table; choose another directory")
     config = dataclasses.replace(config, uniform_settings=0)
     here = _vector_device(place, device)
-    vectors: dict[str, npt.NDArray[np.float32]] = {}
-    about: dict[str, Any] = {}
-    for name, source in sources.items():
-        folder = out / "vectors" / name
-        with progress_bar("embed", "images") as progress:
-            about = embed_task(embedding, probe, source, out=folder, device=here, threads=threads, progress=progress)
-        vectors[name] = load_vector(folder)[0]
-    with open_experiment(
-        "controller", config, tasks, out=out, store=store, place=place, device=device, vectors=vectors
-    ) as experiment:
-        return search_and_keep(experiment, vectors, {"probe": about["probe"], "embedding": about["config"]}, out)
+    with alone(out):
+        vectors: dict[str, npt.NDArray[np.float32]] = {}
+        about: dict[str, Any] = {}
+        for task in tasks:
+            assert not isinstance(task.source, MadeConfig), "refused above"
+            folder = out / "vectors" / task.name
+            places: dict[str, Any] = {"out": folder, "root": task.root, "device": here, "threads": threads}
+            with progress_bar("embed", "images") as progress:
+                about = embed_task(embedding, probe, task.source, progress=progress, **places)
+            vectors[task.name] = load_vector(folder)[0]
+        with open_experiment(
+            "controller", config, tasks, out=out, store=store, place=place, device=device, vectors=vectors
+        ) as experiment:
+            return search_and_keep(experiment, vectors, {"probe": about["probe"], "embedding": about["config"]}, out)
 
 
 def search_and_keep(experiment: Experiment, vectors: Vectors, vectors_by: Mapping[str, Any], out: Path) -> LiveResult:
@@ -195,6 +199,7 @@ def recommend_task(
     Raises:
         ValueError, OSError: as `embed_task` and `recommend`; the vector cannot be compared with the controller's, or
             there is a budget and the controller's parameters are not simpath's.
+        DirectoryBusy: another command is at work in `out`.
     """
     space = read_controller(controller).space
     known = parameter_levels()
@@ -207,22 +212,23 @@ def recommend_task(
         )
     here = _vector_device(place, device)
     folder = out / "vector"
-    with progress_bar("embed", "images") as progress:
-        embed_task(embedding, probe, task, out=folder, root=root, device=here, threads=threads, progress=progress)
-    vector, about = load_vector(folder)
-    check_vectors(controller, about)
-    name = str(about["task"])
-    if not budget:
-        result = recommend(controller, name, vector, num_images=num_images)
-    else:
-        source = ExperimentTask(name, task if task_row(task) or not Path(task).exists() else Path(task).absolute())
-        with open_experiment(
-            "recommend", config, [source], out=out, store=store, place=place, device=device, space=space
-        ) as experiment:
-            evaluate = Evaluator(experiment, source)
-            result = recommend(controller, name, vector, budget=budget, evaluate=evaluate, num_images=num_images)
-    write_text(out / "recommendation.json", json.dumps(dataclasses.asdict(result), indent=1) + "\n")
-    return result
+    with alone(out):
+        with progress_bar("embed", "images") as progress:
+            embed_task(embedding, probe, task, out=folder, root=root, device=here, threads=threads, progress=progress)
+        vector, about = load_vector(folder)
+        check_vectors(controller, about)
+        name = str(about["task"])
+        if not budget:
+            result = recommend(controller, name, vector, num_images=num_images)
+        else:
+            source = ExperimentTask(name, task if task_row(task) or not Path(task).exists() else Path(task).absolute())
+            with open_experiment(
+                "recommend", config, [source], out=out, store=store, place=place, device=device, space=space
+            ) as experiment:
+                evaluate = Evaluator(experiment, source)
+                result = recommend(controller, name, vector, budget=budget, evaluate=evaluate, num_images=num_images)
+        write_text(out / "recommendation.json", json.dumps(dataclasses.asdict(result), indent=1) + "\n")
+        return result
 
 
 class Evaluator:
@@ -240,11 +246,12 @@ class Evaluator:
         return float(self.experiment.flow.result(self.experiment.reward(self.task, setting)).summary["reward"])
 
 
-def _check_images(name: str, source: str | Path, split_seed: int) -> None:
+def _check_images(task: ExperimentTask, split_seed: int) -> None:
     """Read a task now: one that cannot have a vector should not be found out after hours of others' work."""
-    images = len(load_task(source, seed=split_seed).train)
+    assert not isinstance(task.source, MadeConfig), "refused before"
+    images = len(load_task(task.source, root=task.root, seed=split_seed).train)
     if images < MIN_IMAGES:
-        raise ValueError(f"task {name} has {images} training images; a task vector needs {MIN_IMAGES} or more")
+        raise ValueError(f"task {task.name} has {images} training images; a task vector needs {MIN_IMAGES} or more")
 
 
 def _vector_device(place: Place, device: str) -> str:

@@ -21,6 +21,8 @@ from pipelines.batch import BatchConfig
 from pipelines.commands.data import _place
 from pipelines.farm import render_on_cluster
 from pipelines.flow import Cluster, InProcess, StageFailed
+from pipelines.job import Job
+from pipelines.locks import DirectoryBusy
 from pipelines.place import NO_TLS, ONE_JOB, BadPlace, Place
 from pipelines.progress import Quiet
 from pipelines.status import WORK, format_status, read_status
@@ -175,7 +177,7 @@ def test_data_of_another_configuration_is_refused_before_anything_is_opened(tmp_
 def test_a_second_client_on_the_same_set_is_refused(tmp_path: Path, flat: ModuleType) -> None:
     @contextmanager
     def second(place: Place, work: Path) -> Iterator[Cluster]:
-        with pytest.raises(RuntimeError, match=f"another `simpath render --cluster` is rendering into {tmp_path}"):
+        with pytest.raises(DirectoryBusy, match=f"{tmp_path} is in use by "):
             farm(flat, tmp_path)
         with inside(place, work) as cluster:
             yield cluster
@@ -241,6 +243,26 @@ def test_more_workers_than_gpus_are_refused_on_a_cluster(
     assert list(tmp_path.iterdir()) == []
     assert farm(flat, tmp_path / "gpus", place=Place(cores=2), device="optix")["rendered"] == 12
     assert farm(flat, tmp_path / "cores", place=Place(cores=8), device="cpu")["rendered"] == 12
+
+
+@pytest.mark.parametrize(("device", "gpus"), [("optix", 1), ("cpu", 0)])
+def test_a_shard_asks_for_a_core_and_a_gpu_if_it_is_rendered_on_one(
+    tmp_path: Path, flat: ModuleType, device: str, gpus: int
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    class Noting(InProcess):
+        def start(self, job: Job) -> None:
+            asked.append((job.cores, job.gpus))
+            super().start(job)
+
+    @contextmanager
+    def noting(place: Place, work: Path) -> Iterator[Cluster]:
+        with Noting() as cluster:
+            yield cluster
+
+    farm(flat, tmp_path, device=device, opened=noting)
+    assert asked == [(1, gpus)] * 3
 
 
 def test_gpus_must_be_asked_for_from_a_batch_system(tmp_path: Path, flat: ModuleType) -> None:

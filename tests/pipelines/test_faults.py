@@ -18,10 +18,11 @@ import psutil
 import pytest
 from PIL import Image
 
-from pipelines.artifact import Store
+from pipelines.artifact import Store, write_text
 from pipelines.care import verify
 from pipelines.cluster import ClusterLost, open_cluster, worker_resources
 from pipelines.flow import Flow, InProcess, StageFailed
+from pipelines.locks import LOCK, alone
 from pipelines.place import TlsFiles
 from pipelines.progress import Display
 
@@ -153,6 +154,31 @@ def test_a_store_that_turns_read_only_is_named_and_goes_on_later(
             flow.result(flow.submit("inline", trivial.NumberConfig(2)))
     assert len(list(store.artifacts())) == 2
     assert verify(store) == []
+
+
+def test_a_text_that_does_not_fit_on_the_disk_leaves_the_old_one_and_nothing_else(small_disk: Path) -> None:
+    path = small_disk / "summary.json"
+    write_text(path, "old")
+    fill(small_disk)
+    with pytest.raises(OSError, match=rf"No space left on device: '{path}'"):
+        write_text(path, "new" * 10_000)
+    assert sorted(file.name for file in small_disk.iterdir()) == ["filler", "summary.json"]
+    assert path.read_text() == "old"
+
+
+def test_an_output_directory_that_turns_read_only_is_named_and_hides_no_reason(small_disk: Path) -> None:
+    out = small_disk / "out"
+    with pytest.raises(ValueError, match="the reason"), alone(out):
+        # over itself: a file system with a file that is open for writing cannot be made read-only as a whole
+        subprocess.run(["mount", "--bind", out, out], check=True)
+        subprocess.run(["mount", "-o", "remount,ro,bind", out], check=True)
+        raise ValueError("the reason")
+    with pytest.raises(OSError, match=rf"Read-only file system: '{out / LOCK}'"), alone(out):
+        raise AssertionError("a directory that cannot be written was taken")
+    subprocess.run(["umount", out], check=True)
+    with alone(out):
+        (out / "result.txt").touch()
+    assert [file.name for file in out.iterdir()] == ["result.txt"]
 
 
 @pytest.fixture
