@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import lzma
 import shutil
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -33,7 +35,8 @@ def unpack_archive(
     """Unpack a zip or tar into `folder`; returns the number of files written.
 
     Everything is checked before the first byte is written. Links, devices and absolute or `..` paths are refused, as
-    are more than `max_bytes` or `max_members`, or a suspicious ratio. Files appear under a temporary name first, and a
+    are more than `max_bytes` or `max_members`, or a suspicious ratio. A tar is read to its end, so that damage shows in
+    the checksum of its compression, or in the missing end mark. Files appear under a temporary name first, and a
     member that turns out longer than it declared is cut off with an error. Files that exist with the same size stay.
 
     Raises:
@@ -46,7 +49,8 @@ def unpack_archive(
             with zipfile.ZipFile(archive) as zipped:
                 return _write_members(archive, folder, _zip_members(archive, zipped), max_bytes, max_members, progress)
         with tarfile.open(archive) as tarred:
-            return _write_members(archive, folder, _tar_members(archive, tarred), max_bytes, max_members, progress)
+            members = _tar_members(archive, tarred, _size_limit(archive, max_bytes))
+            return _write_members(archive, folder, members, max_bytes, max_members, progress)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
         raise ValueError(f"{archive} is no readable zip or tar ({error})") from error
 
@@ -63,9 +67,14 @@ def _zip_members(archive: Path, zipped: zipfile.ZipFile) -> list[Member]:
     return members
 
 
-def _tar_members(archive: Path, tarred: tarfile.TarFile) -> list[Member]:
+def _tar_members(archive: Path, tarred: tarfile.TarFile, limit: int) -> list[Member]:
     members: list[Member] = []
-    for info in tarred:
+    try:
+        infos = tarred.getmembers()
+        _read_to_end(archive, tarred, limit)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise ValueError(f"{archive} is damaged ({error})") from error
+    for info in infos:
         if info.isdir():
             continue
         if not info.isreg():
@@ -78,6 +87,25 @@ def _tar_members(archive: Path, tarred: tarfile.TarFile) -> list[Member]:
 
         members.append((info.name, info.size, read))
     return members
+
+
+def _read_to_end(archive: Path, tarred: tarfile.TarFile, limit: int) -> None:
+    """Require the end mark, for which tarfile takes any damaged header, then have the stream's checksum checked."""
+    stream = tarred.fileobj
+    assert stream is not None, "open for reading"
+    stream.seek(tarred.offset)  # the first block that was no member
+    mark = stream.read(2 * tarfile.BLOCKSIZE)
+    if len(mark) < 2 * tarfile.BLOCKSIZE or mark.strip(b"\0"):
+        raise ValueError(f"{archive} is damaged or truncated: its end mark is missing")
+    rest = 0
+    while block := stream.read(1 << 20):
+        rest += len(block)
+        if rest > limit:
+            raise UnsafeArchive(f"{archive}: more than {limit} bytes follow its end mark")
+
+
+def _size_limit(archive: Path, max_bytes: int) -> int:
+    return min(max_bytes, max(1 << 20, MAX_RATIO * archive.stat().st_size))
 
 
 def _safe_path(archive: Path, name: str) -> PurePosixPath:
@@ -98,7 +126,7 @@ def _write_members(
     total = sum(size for _, size, _ in members)
     if len(members) > max_members:
         raise UnsafeArchive(f"{archive}: {len(members)} members, more than {max_members}")
-    limit = min(max_bytes, max(1 << 20, MAX_RATIO * archive.stat().st_size))
+    limit = _size_limit(archive, max_bytes)
     if total > limit:
         raise UnsafeArchive(f"{archive}: {total} bytes unpacked, more than {limit}")
     free = shutil.disk_usage(folder).free
@@ -113,9 +141,12 @@ def _write_members(
         if not (target.is_file() and target.stat().st_size == size):
             target.parent.mkdir(parents=True, exist_ok=True)
             temporary = target.with_name(f".{target.name}.part")
-            with read() as stream, temporary.open("wb") as file:
-                _copy(stream, file, size, f"{archive}: {name}")
-            temporary.replace(target)
+            try:
+                with read() as stream, temporary.open("wb") as file:
+                    _copy(stream, file, size, f"{archive}: {name}")
+                temporary.replace(target)
+            finally:
+                temporary.unlink(missing_ok=True)
             written += 1
         if progress is not None and (number % 500 == 0 or number == len(members)):
             progress(number, len(members), f"unpacking {archive.name}")

@@ -29,8 +29,12 @@ class TaskRow:
     also_report: tuple[str, ...] = ()
     grouped_by: str = ""
     """What must not be torn apart in the `grouped` split; empty: unknown."""
-    known_sizes: tuple[tuple[int, int, str], ...] = ()
-    """Other versions: train, test, what they are."""
+    variants: tuple[str, ...] = ()
+    """What NAME:VARIANT and `--variant` may name, the published one among them; empty: there is one version only."""
+    known_sizes: tuple[tuple[int, int, int, str], ...] = ()
+    """Other versions that can be read: train, test, classes, what they are."""
+    license_source: str = ""
+    """What states the licence, and who quoted it where it was read second-hand; empty: not verified."""
 
 
 UNBALANCED = ("mean_per_class",)
@@ -44,14 +48,15 @@ TASKS: tuple[TaskRow, ...] = (
         KAGGLE.format("saroz014/plant-disease", "CropDisease")
         + " (gives dataset/train and dataset/test); or clone https://github.com/spMohanty/PlantVillage-Dataset there "
         "(raw/color and leaf-map.json; its split is made, 80/20)",
-        grouped_by="leaf",
+        grouped_by="leaf", license_source="README_HF.md of github.com/spMohanty/PlantVillage-Dataset",
     ),
     TaskRow(
         "Flowers102", "Natural", True, 1020, 6149, 102, "given", "no licence stated, research use",
         "Nilsback, Zisserman 2008, Automated flower classification over a large number of classes",
         "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/",
         "fetched by `tasks download`: jpg/, imagelabels.mat, setid.mat", public=True, also_report=UNBALANCED,
-        known_sizes=((2040, 6149, "training and validation parts together, as Task2Sim's released loader"),),
+        known_sizes=((2040, 6149, 102, "training and validation parts together, as Task2Sim's released loader"),),
+        variants=("1020", "2040"),
     ),
     TaskRow(
         "DeepWeeds", "Natural", True, 12252, 5257, 9, "made", "CC BY 4.0",
@@ -59,18 +64,20 @@ TASKS: tuple[TaskRow, ...] = (
         "https://github.com/AlexOlsen/DeepWeeds",
         "download images.zip (linked in the repository's README) and labels/labels.csv; unzip the images to "
         "ROOT/DeepWeeds/images, put labels.csv beside it", also_report=UNBALANCED,
+        license_source="README of github.com/AlexOlsen/DeepWeeds",
     ),
     TaskRow(
-        "CUB", "Natural", False, 5994, 5794, 200, "given", "non-commercial research use",
+        "CUB", "Natural", False, 5994, 5794, 200, "given", "non-commercial research and educational purposes",
         "Wah et al. 2011, The Caltech-UCSD Birds-200-2011 dataset",
         "https://www.vision.caltech.edu/datasets/cub_200_2011/",
         "download CUB_200_2011.tgz (1.1 GB) there and unpack it in ROOT/CUB", also_report=UNBALANCED,
-        known_sizes=((3000, 3033, "CUB-200-2010, the older set: get CUB_200_2011"),),
+        license_source="vision.caltech.edu/datasets/cub_200_2011 (as quoted by a copy of that page)",
     ),
     TaskRow(
         "EuroSAT", "Satellite", True, 18900, 8100, 10, "made", "MIT",
         "Helber et al. 2019, EuroSAT: a novel dataset and deep learning benchmark for land use and land cover",
         "https://github.com/phelber/EuroSAT", "fetched by `tasks download`: 2750/<Class>/*.jpg", public=True,
+        license_source="LICENSE of github.com/phelber/EuroSAT",
     ),
     TaskRow(
         "Resisc45", "Satellite", True, 22005, 9495, 45, "made", "no licence stated, research use",
@@ -95,12 +102,15 @@ TASKS: tuple[TaskRow, ...] = (
         "Lake, Salakhutdinov, Tenenbaum 2015, Human-level concept learning through probabilistic program induction",
         "https://github.com/brendenlake/omniglot",
         "fetched by `tasks download`: images_evaluation/<alphabet>/<character>/*.png", public=True,
-        known_sizes=((22722, 9738, "all 1,623 characters; the task is the 659 of the evaluation alphabets"),),
+        variants=("659", "1623"),
+        known_sizes=((22722, 9738, 1623, "all 1,623 characters; the task is the 659 of the evaluation alphabets"),),
+        license_source="LICENSE of github.com/brendenlake/omniglot",
     ),
     TaskRow(
         "SVHN", "Symbolic", True, 73257, 26032, 10, "given", "non-commercial use",
         "Netzer et al. 2011, Reading digits in natural images with unsupervised feature learning",
         "http://ufldl.stanford.edu/housenumbers/", "fetched by `tasks download`: {train,test}_32x32.mat", public=True,
+        license_source="card of huggingface.co/datasets/ufldl-stanford/svhn (a copy, not the authors' page)",
     ),
     TaskRow(
         "USPS", "Symbolic", False, 7291, 2007, 10, "given", "no licence stated",
@@ -115,6 +125,7 @@ TASKS: tuple[TaskRow, ...] = (
         "register there; unzip ISIC2018_Task3_Training_Input.zip and ..._GroundTruth.zip in ROOT/ISIC, and put "
         "ISIC2018_Task3_Training_LesionGroupings.csv beside them (or use HAM10000: HAM10000_metadata.csv and images)",
         also_report=("mean_per_class", "macro_auc"), grouped_by="lesion",
+        license_source="third-party READMEs only (as quoted by them)",
     ),
     TaskRow(
         "ChestX", "Medical", True, 18090, 7758, 7, "made", "no restrictions, attribution to the NIH Clinical Center",
@@ -123,6 +134,7 @@ TASKS: tuple[TaskRow, ...] = (
         "download Data_Entry_2017.csv and images_01.tar.gz ... images_12.tar.gz (42 GB) there into ROOT/ChestX and "
         "unpack them (`tasks download` unpacks archives that lie there)",
         also_report=("mean_per_class", "macro_auc"), grouped_by="patient",
+        license_source="FAQ of the NIH set (as quoted by Google Cloud's page on NIH Chest X-ray)",
     ),
     TaskRow(
         "ChestXPneumonia", "Medical", False, 5216, 624, 2, "given", "CC BY 4.0",
@@ -130,6 +142,7 @@ TASKS: tuple[TaskRow, ...] = (
         "https://www.kaggle.com/datasets/paultimothymooney/chest-xray-pneumonia",
         KAGGLE.format("paultimothymooney/chest-xray-pneumonia", "ChestXPneumonia"),
         also_report=("mean_per_class", "macro_auc"), grouped_by="patient",
+        license_source="data.mendeley.com/datasets/rscbjbr9sj (as quoted by others)",
     ),
     TaskRow(
         "Kaokore", "Illustrative", True, 6568, 821, 8, "given", "CC BY-SA 4.0",
@@ -137,13 +150,17 @@ TASKS: tuple[TaskRow, ...] = (
         "https://github.com/rois-codh/kaokore",
         "clone it and run `python download.py --dataset_version 1.1 --dir ROOT/Kaokore` (one by one, images_256/)",
         also_report=UNBALANCED,
-        known_sizes=((4238, 527, "version 1.0"), (6756, 845, "version 1.2; the published sizes are version 1.1")),
+        variants=("1.0", "1.1", "1.2"),
+        known_sizes=((4238, 527, 8, "version 1.0"), (6756, 845, 8, "version 1.2; the published sizes are version 1.1")),
+        license_source="README of github.com/rois-codh/kaokore",
     ),
     TaskRow(
-        "Sketch", "Illustrative", True, 35000, 15889, 1000, "made", "no licence stated, research use",
+        "Sketch", "Illustrative", True, 35000, 15889, 1000, "made",
+        "MIT for the repository; the pictures were found on the web and have owners of their own",
         "Wang et al. 2019, Learning robust global representations by penalizing local predictive power",
         "https://github.com/HaohanWang/ImageNet-Sketch",
         "download the zip file (link in the README; 7.8 GB) and unzip it in ROOT/Sketch",
+        license_source="LICENSE of github.com/HaohanWang/ImageNet-Sketch",
     ),
     TaskRow(
         "PACS-C", "Illustrative", False, 2107, 237, 7, "given", "no licence stated, research use",
@@ -160,17 +177,19 @@ TASKS: tuple[TaskRow, ...] = (
         "the lists sketch_{train,crossval}_kfold.txt, into ROOT/PACS-S",
     ),
     TaskRow(
-        "DTD", "Texture", True, 3760, 1880, 47, "given", "no licence stated, research use",
+        "DTD", "Texture", True, 3760, 1880, 47, "given",
+        "made available to the computer vision community for research purposes",
         "Cimpoi et al. 2014, Describing textures in the wild",
         "https://www.robots.ox.ac.uk/~vgg/data/dtd/", "fetched by `tasks download`: dtd/images, dtd/labels",
-        public=True,
+        public=True, variants=tuple(str(fold) for fold in range(1, 11)),
+        license_source="robots.ox.ac.uk/~vgg/data/dtd",
     ),
     TaskRow(
         "FMD", "Texture", False, 700, 300, 10, "made", "Creative Commons, per picture",
         "Sharan, Rosenholtz, Adelson 2009, Material perception: what can you see in a brief glance?",
         "https://people.csail.mit.edu/lavanya/fmd.html",
         "download FMD.zip there and unzip it in ROOT/FMD (image/<class>/, mask/<class>/)",
-        known_sizes=((1400, 600, "pictures and masks as two classes, as the original loader read it: a mistake"),),
+        license_source="people.csail.mit.edu/lavanya/fmd.html",
     ),
 )  # fmt: skip
 """Published sizes everywhere but FMD: the slides' 1400/600 count 1,000 masks as pictures; the set is 700/300."""

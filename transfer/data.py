@@ -6,6 +6,7 @@ shards. Out: a `Task`. Nothing is decoded here; an image is read when somebody a
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -133,6 +134,13 @@ class Task:
             raise ValueError(f"task {self.name}: {len(self.train)} training and {len(self.test)} test images")
         if len(np.unique(self.train.labels)) < 2:
             raise ValueError(f"task {self.name}: only one class has training images")
+        for images in filter(None, (self.train, self.val, self.test)):
+            wrong = np.flatnonzero((images.labels < 0) | (images.labels >= len(self.classes)))
+            if len(wrong):  # -1 would pass for the last class
+                raise ValueError(
+                    f"task {self.name}: {len(wrong)} labels are out of range, first {images.names[wrong[0]]} with "
+                    f"{images.labels[wrong[0]]}; allowed: 0 to {len(self.classes) - 1}, counted from 0"
+                )
 
     def index_text(self) -> str:
         """The split as an index file's text (splits.format_index)."""
@@ -173,6 +181,19 @@ def split_task(
     return Task(name, tuple(classes), train, test, also_report=report_beside_accuracy(images.labels), split="made")
 
 
+def read_text(path: Path) -> str:
+    """A list or table that a data set or a user brings, which must be UTF-8 (a byte order mark may lead).
+
+    Raises:
+        ValueError: it is another encoding; the message names the file.
+    """
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise ValueError(f"{path} is no UTF-8 text (byte 0x{byte:02x} at {error.start}): save it as UTF-8") from error
+
+
 def class_folders(folder: Path) -> list[Path]:
     """Subfolders in name order, without hidden ones and what archive tools leave behind."""
     if not folder.is_dir():
@@ -183,12 +204,18 @@ def class_folders(folder: Path) -> list[Path]:
 
 def image_files(folder: Path) -> list[Path]:
     """Image files anywhere below, hidden ones left out, sorted by relative path."""
-    found = [
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
-    ]
+    found = [path for path in folder.rglob("*") if _is_image(path)]
     return sorted(found, key=lambda path: name_key(path.relative_to(folder).as_posix()))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def holds_image_classes(folder: Path) -> bool:
+    """Whether at least two subfolders hold an image: class folders, or train/ and test/."""
+    found = (any(_is_image(path) for path in sub.rglob("*")) for sub in class_folders(folder))
+    return sum(itertools.islice(filter(None, found), 2)) == 2
 
 
 def labelled_folder(folder: Path, classes: Sequence[str], *, root: Path | None = None) -> ImageSet:

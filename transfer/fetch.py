@@ -33,7 +33,7 @@ class Verification:
     expected: tuple[int, int, int]
     """train, test, classes of the published version."""
     problems: tuple[str, ...]
-    """Empty: complete and the published version."""
+    """Empty: complete, and the published version or the variant that was asked for."""
     notes: tuple[str, ...]
     index_digest: str | None
 
@@ -49,6 +49,8 @@ class Verification:
         ]
         lines += [f"  problem: {problem}" for problem in self.problems]
         lines += [f"  note: {note}" for note in self.notes]
+        if self.index_digest is not None:
+            lines.append(f"  split: sha256 {self.index_digest} of its index (names, labels, parts)")
         return "\n".join([*lines, f"  {'complete' if self.ok else 'not the published set'}"])
 
 
@@ -68,27 +70,29 @@ def verify_task(name: str, root: str | Path, *, split: str = "published", varian
     Nothing is decoded. An absent folder or file is a problem in the result, not an exception.
 
     Raises:
-        ValueError: unknown task name.
+        ValueError: unknown task name, or a variant that the set does not have.
     """
     row = known_row(name)
     folder, expected = Path(root) / name, (row.train, row.test, row.classes)
+    request = Request(row, folder, split, 0, variant)
     if not folder.is_dir():
         return Verification(name, 0, 0, 0, expected, (f"{folder} is missing", f"to get it: {row.steps}"), (), None)
     try:
-        task = READERS[name](Request(row, folder, split, 0, variant))
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        task = READERS[name](request)
+    except (OSError, ValueError) as error:
         return Verification(name, 0, 0, 0, expected, (str(error), f"to get it: {row.steps}"), (), None)
     train = len(task.train) + (0 if task.val is None else len(task.val))
     problems, notes = [], list(task.notes)
-    if split == "published" and (train, len(task.test)) != (row.train, row.test):
-        version = [text for a, b, text in row.known_sizes if (a, b) == (train, len(task.test))]
-        if version and variant:
-            notes.append(version[0])
-        else:
+    sizes = (train, len(task.test), len(task.classes))
+    version = [known[3] for known in row.known_sizes if known[:3] == sizes]
+    if version and variant and split == "published":
+        notes.append(version[0])
+    else:
+        if split == "published" and sizes[:2] != expected[:2]:
             why = f": {version[0]}" if version else ""
             problems.append(f"{train} + {len(task.test)} images, published are {row.train} + {row.test}{why}")
-    if len(task.classes) != row.classes:
-        problems.append(f"{len(task.classes)} classes, published are {row.classes}")
+        if len(task.classes) != row.classes:
+            problems.append(f"{len(task.classes)} classes, published are {row.classes}")
     problems += _missing_files(task)
     for part, images in (("training", task.train), ("test", task.test)):
         empty = np.setdiff1d(np.arange(len(task.classes)), images.labels)
@@ -134,7 +138,8 @@ def download_task(name: str, root: str | Path, *, progress: Progress | None = No
         return f"{name} lies in {folder}{done}. Check it: simpath tasks verify {name} --root {root}"
     return "\n".join(
         [
-            f"{name} is not fetched automatically (source: {row.source}; licence: {row.license}).",
+            f"{name} is not fetched automatically (source: {row.source}; licence: {row.license}, "
+            f"{row.license_source or 'not verified'}).",
             f"ROOT is {root}. {row.steps}.",
             f"Archives put into {folder} are unpacked by this command.",
             f"Then: simpath tasks verify {name} --root {root}",
@@ -173,7 +178,7 @@ def public_files(name: str) -> list[tuple[str, str, str]]:
             (f"{datasets.Omniglot.download_url_prefix}/{file}.zip", f"{file}.zip", datasets.Omniglot.zips_md5[file])
         ]
     if name == "EuroSAT":
-        # The address stands inside EuroSAT.download, not in a table; this is its value in torchvision 0.29.2.
+        # The address stands inside EuroSAT.download, not in a table; this is its value in torchvision 0.29.1.
         base = "https://huggingface.co/datasets/torchgeo/eurosat/resolve/c877bcd43f099cd0196738f714544e355477f3fd"
         return [(f"{base}/EuroSAT.zip", "EuroSAT.zip", "c8fa014336c82ac7804f0398fcb19387")]
     raise ValueError(f"{name} is not public")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,16 @@ from pathlib import Path
 import numpy as np
 
 from transfer.catalogue import TaskRow
-from transfer.data import FileSource, ImageSet, Task, class_folders, image_files, image_set, labelled_folder
+from transfer.data import (
+    FileSource,
+    ImageSet,
+    Task,
+    class_folders,
+    image_files,
+    image_set,
+    labelled_folder,
+    read_text,
+)
 from transfer.splits import grouped_parts, name_key, stratified_split
 
 
@@ -25,7 +35,12 @@ class Request:
     """published | grouped"""
     seed: int
     variant: str = ""
-    """A named variant of the set, where it has any (Flowers102: 1020 or 2040); empty: the published one."""
+    """One of row.variants (Flowers102: 1020 or 2040); empty: the published one."""
+
+    def __post_init__(self) -> None:
+        if self.variant and self.variant not in self.row.variants:
+            allowed = f"allowed: {', '.join(self.row.variants)}" if self.row.variants else "there is one version only"
+            raise ValueError(f"task {self.row.name}: variant {self.variant}; {allowed}")
 
     def locate(self, *candidates: str, what: str) -> Path:
         """The first candidate (relative path, may hold wildcards) that exists.
@@ -131,18 +146,26 @@ def listed_images(
 
 
 def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
-    """Rows of a CSV file with a header.
+    """Rows of a table with a header, columns separated by commas, or by tabs if the header holds one.
 
     Raises:
-        ValueError: a needed column is missing; the message names what is there.
+        ValueError: a needed column is missing, in the header or in a row; no UTF-8. The message names the file.
     """
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
+    text = read_text(path)
+    delimiter = "\t" if "\t" in text.partition("\n")[0] else ","
+    try:
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
         missing = [column for column in needed if column not in (reader.fieldnames or [])]
         if missing:
             found = ", ".join(reader.fieldnames or ["nothing"])
             raise ValueError(f"{path}: no column {', '.join(missing)}; found {found}")
-        return list(reader)
+        rows = list(reader)
+    except csv.Error as error:
+        raise ValueError(f"{path} is no readable table ({error})") from error
+    for number, row in enumerate(rows, start=2):
+        if any(row[column] is None for column in needed):
+            raise ValueError(f"{path}, row {number}: fewer columns than the header")
+    return rows
 
 
 def files_by_stem(folder: Path) -> dict[str, str]:
@@ -153,11 +176,17 @@ def files_by_stem(folder: Path) -> dict[str, str]:
 def numbered_lines(path: Path) -> dict[int, str]:
     """`<number> <rest>` per line, as CUB and PACS write lists."""
     lines = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if line.strip():
-            number, _, rest = line.strip().partition(" ")
-            lines[int(number)] = rest
+    for line in text_lines(path):
+        number, _, rest = line.partition(" ")
+        if not number.isdigit() or not rest:
+            raise ValueError(f"{path}: {line!r} is no line of a number and what it stands for")
+        lines[int(number)] = rest
     return lines
+
+
+def text_lines(path: Path) -> list[str]:
+    """The lines that hold something, without the spaces around them."""
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
 
 
 def sorted_names(names: Iterable[str]) -> list[str]:

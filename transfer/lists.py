@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import tarfile
 from collections.abc import Sequence
@@ -11,7 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
-from transfer.data import FileSource, ImageSet, RangeSource, Task, image_set, report_beside_accuracy, split_task
+from transfer.data import (
+    FileSource,
+    ImageSet,
+    RangeSource,
+    Task,
+    image_set,
+    read_text,
+    report_beside_accuracy,
+    split_task,
+)
 from transfer.images import IMAGE_SUFFIXES
 from transfer.splits import grouped_parts, name_key
 
@@ -35,11 +45,13 @@ def read_csv_task(path: Path, *, seed: int = 0, split: str = "published") -> Tas
         ValueError: no image or label column, an unknown split name, fewer than two classes, an image path outside.
     """
     name, root = path.stem, path.parent
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
+    try:
+        reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
         header = [column.strip().lower() for column in reader.fieldnames or []]
         reader.fieldnames = header
         rows = list(reader)
+    except csv.Error as error:
+        raise ValueError(f"{path} is no readable table ({error})") from error
     columns = {key: next((c for c in names if c in header), None) for key, names in COLUMNS.items()}
     image_column, label_column = columns["image"], columns["label"]
     if image_column is None or label_column is None:
@@ -168,9 +180,7 @@ def _class_names(root: Path, found: Sequence[str], numeric: bool) -> list[str]:
         return list(found)
     names: list[str] = []
     if (root / "classes.txt").exists():
-        names = [
-            line.strip() for line in (root / "classes.txt").read_text(encoding="utf-8").splitlines() if line.strip()
-        ]
+        names = [line.strip() for line in read_text(root / "classes.txt").splitlines() if line.strip()]
     elif (root / "_info.json").exists():
         names = [str(n) for n in json.loads((root / "_info.json").read_text(encoding="utf-8")).get("classes", [])]
     return [names[int(text)] if int(text) < len(names) else text for text in found]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from transfer import readers_lists, readers_trees
+from transfer import readers_arrays, readers_lists, readers_trees
 from transfer.data import Task
 from transfer.layouts import Request
 
@@ -18,15 +18,15 @@ READERS: dict[str, Callable[[Request], Task]] = {
     "AID": readers_trees.read_aid,
     "CactusAerial": readers_trees.read_cactus,
     "Omniglot": readers_trees.read_omniglot,
-    "SVHN": readers_lists.read_svhn,
-    "USPS": readers_lists.read_usps,
+    "SVHN": readers_arrays.read_svhn,
+    "USPS": readers_arrays.read_usps,
     "ISIC": readers_lists.read_isic,
     "ChestX": readers_lists.read_chestx,
     "ChestXPneumonia": readers_trees.read_pneumonia,
     "Kaokore": readers_lists.read_kaokore,
     "Sketch": readers_trees.read_sketch,
-    "PACS-C": readers_lists.read_pacs,
-    "PACS-S": readers_lists.read_pacs,
+    "PACS-C": readers_arrays.read_pacs,
+    "PACS-S": readers_arrays.read_pacs,
     "DTD": readers_trees.read_dtd,
     "FMD": readers_trees.read_fmd,
 }

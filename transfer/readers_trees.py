@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from transfer.data import FileSource, ImageSet, Task, class_folders, image_files, image_set
-from transfer.layouts import Request, class_tree, given_split, listed_images, made_split, sorted_names, train_test_tree
+from transfer.data import FileSource, ImageSet, Task, class_folders, image_files, image_set, read_text
+from transfer.layouts import (
+    Request,
+    class_tree,
+    given_split,
+    listed_images,
+    made_split,
+    sorted_names,
+    text_lines,
+    train_test_tree,
+)
 
 
 def read_crop_disease(request: Request) -> Task:
     """Kaggle (`[dataset/]train`, `test`) or the git repository (`raw/color/<class>`, made 80/20).
 
-    Leaves (`leaf-map.json` of the repository, may be put beside the Kaggle files too) are groups.
+    Leaves (`leaf-map.json` of the repository, may be put beside the Kaggle files too) are groups. The trap: the
+    repository also holds train/ and test/ of an older experiment with numbers for classes, in `SVM/` or
+    `data_distribution_for_SVM/`, so Kaggle's folders are named exactly.
     """
     leaves = _leaf_map(request.folder)
     try:
-        train = request.locate("train", "dataset/train", "*/train", "*/dataset/train", what="train/")
+        train = request.locate(
+            "train", "dataset/train", "*/dataset/train", "plant-disease/train", "archive/train", what="train/"
+        )
     except FileNotFoundError:
         color = request.locate(
             "raw/color",
@@ -36,13 +51,12 @@ def read_crop_disease(request: Request) -> Task:
             fraction=0.8,
             notes=["made 80/20 from raw/color; the published split is the Kaggle copy's train/ and test/"],
         )
+    test = request.locate(f"{train.parent.relative_to(request.folder)}/test", what="test/")
     if request.split == "grouped":
         # The given split tears most leaves apart, so the grouped one is dealt anew from both parts.
-        classes, images = _join_trees(request, train, train.parent / "test")
+        classes, images = _join_trees(request, train, test)
         return made_split(request, classes, _with_leaves(images, classes, leaves), fraction=0.8)
-    return train_test_tree(
-        request, train, request.locate(f"{train.parent.relative_to(request.folder)}/test", what="test/")
-    )
+    return train_test_tree(request, train, test)
 
 
 def _join_trees(request: Request, train: Path, test: Path) -> tuple[list[str], ImageSet]:
@@ -56,7 +70,10 @@ def _join_trees(request: Request, train: Path, test: Path) -> tuple[list[str], I
 def _leaf_map(folder: Path) -> dict[str, list[str]]:
     for candidate in ("leaf-map.json", "leaf_grouping/leaf-map.json", "*/leaf-map.json"):
         for path in sorted(folder.glob(candidate)):
-            found: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8"))
+            try:
+                found: dict[str, list[str]] = json.loads(read_text(path))
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{path} is no JSON ({error})") from error
             return found
     return {}
 
@@ -114,25 +131,32 @@ def read_cactus(request: Request) -> Task:
 def read_omniglot(request: Request) -> Task:
     """`images_evaluation/<alphabet>/<character>/*.png`, also inside torchvision's `omniglot-py/` or git's `python/`.
 
-    A class is a character of an alphabet. `images_background/` (964 more characters) is not part of the task.
+    A class is a character of an alphabet. `images_background/` (964 more characters) is not part of the task; variant
+    `1623` reads both.
     """
     folder = request.locate(
         "images_evaluation", "omniglot-py/images_evaluation", "python/images_evaluation", "*/images_evaluation",
         what="images_evaluation/",
     )  # fmt: skip
-    classes = [
-        f"{alphabet.name}/{character.name}"
-        for alphabet in class_folders(folder)
-        for character in class_folders(alphabet)
-    ]
+    if request.variant == "1623":
+        background = folder.with_name("images_background")
+        if not background.is_dir():
+            raise FileNotFoundError(f"task {request.row.name}: variant 1623 needs {background} too")
+        classes = [f"{part.name}/{name}" for part in (background, folder) for name in _characters(part)]
+        return made_split(request, *class_tree(request, folder.parent, classes=classes))
     notes = ["the 659 characters of the evaluation alphabets; 1,623 is the count of both parts"]
-    return made_split(request, *class_tree(request, folder, classes=classes), notes=notes)
+    return made_split(request, *class_tree(request, folder, classes=_characters(folder)), notes=notes)
+
+
+def _characters(folder: Path) -> list[str]:
+    return [f"{alphabet.name}/{path.name}" for alphabet in class_folders(folder) for path in class_folders(alphabet)]
 
 
 def read_pneumonia(request: Request) -> Task:
     """Kaggle: `chest_xray/[chest_xray/]{train,test}/{NORMAL,PNEUMONIA}`; its `val` of 16 images is not used.
 
-    Patients stand in the names: `person12_bacteria_34.jpeg`; normal ones `IM-0115-0001.jpeg`, `NORMAL2-IM-...`.
+    Patients stand in the names: `person12_bacteria_34.jpeg`; normal ones `IM-0115-0001.jpeg`,
+    `NORMAL2-IM-0588-0001-0002.jpeg` (one or two numbers of the image follow); the authors' copy `VIRUS-12-0001.jpeg`.
     """
     base = request.locate("chest_xray/chest_xray", "chest_xray", ".", what="chest_xray/")
     train, test = base / "train", base / "test"
@@ -145,11 +169,9 @@ def read_pneumonia(request: Request) -> Task:
 
 
 def _with_patients(images: ImageSet) -> ImageSet:
-    patients = []
-    for name in images.names:
-        stem = Path(name).stem
-        parts = stem.split("_")[0] if stem.startswith("person") else stem.rpartition("-")[0]
-        patients.append(parts or stem)
+    stems = [Path(name).stem for name in images.names]
+    found = [re.match(r"person\d+(?=_)|(?:NORMAL2-)?IM-\d+(?=-)|.+(?=-)", stem) for stem in stems]
+    patients = [stem if match is None else match[0] for stem, match in zip(stems, found, strict=True)]
     return ImageSet(images.names, images.labels, images.source, images.rows, np.asarray(patients))
 
 
@@ -166,23 +188,19 @@ def read_dtd(request: Request) -> Task:
     """`[dtd/]images/<class>`, `[dtd/]labels/{train,val,test}<fold>.txt`; fold 1 unless the variant names another."""
     base = request.locate("images", "dtd/images", "dtd/dtd/images", "*/images", what="images/").parent
     fold = request.variant or "1"
-    if fold not in {str(number) for number in range(1, 11)}:
-        raise ValueError(f"task {request.row.name}: variant {fold}; allowed: folds 1 to 10")
     names: dict[str, list[str]] = {}
     for part in ("train", "val", "test"):
         path = base / "labels" / f"{part}{fold}.txt"
         if not path.exists():
             raise FileNotFoundError(f"task {request.row.name}: {path} is missing")
-        names[part] = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        names[part] = text_lines(path)
     classes = sorted_names({name.split("/")[0] for part in names.values() for name in part})
     sets = {
         part: listed_images(request, base / "images", found, [classes.index(name.split("/")[0]) for name in found])
         for part, found in names.items()
     }
-    task = request.task(
-        classes, sets["train"], sets["test"], split="published", notes=[f"official fold {fold}: train + val / test"]
-    )
-    return Task(**{**vars(task), "val": sets["val"]})
+    notes = [f"official fold {fold}: train + val / test"]
+    return replace(given_split(request, classes, sets["train"], sets["test"], notes=notes), val=sets["val"])
 
 
 def read_fmd(request: Request) -> Task:

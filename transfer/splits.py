@@ -117,12 +117,16 @@ class IndexRow:
 
 
 def format_index(rows: Sequence[IndexRow]) -> str:
-    """The index file's text: CSV with a header, one line per image, `\\n` line ends."""
+    """The index file's text: CSV with a header, one line per image, `\\n` line ends.
+
+    A byte of a file's name that is no UTF-8 (Python reads it as a lone surrogate) is written as `\\udcXX`, so that the
+    text can be stored; reading it leaves that name so.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["split", "label", "class", "name"])
     writer.writerows([row.split, row.label, row.class_name, row.name] for row in rows)
-    return text.getvalue()
+    return text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def parse_index(text: str) -> list[IndexRow]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from transfer.catalogue import TASKS, TaskRow, task_row
-from transfer.data import ArraySource, Task, image_set, read_image_folder, split_task
+from transfer.data import ArraySource, Task, holds_image_classes, image_set, read_image_folder, split_task
 from transfer.fetch import Verification, download_task, verify_task
 from transfer.layouts import Request
 from transfer.lists import read_csv_task, read_shard_task
@@ -40,11 +40,12 @@ def load_task(
         root: where the files of the named sets lie, each under root/NAME.
         seed: of the split, where a task brings none.
         split: `published`, or `grouped`: nothing that belongs together (leaf, lesion, patient) is torn apart.
-        variant: a version of a named set (Flowers102: 1020, 2040; Kaokore: 1.0, 1.1, 1.2; DTD: fold 1 to 10).
+        variant: a version of a named set, one of its row's `variants` (as Flowers102: 1020 or 2040).
 
     Raises:
         FileNotFoundError: neither a known name nor an existing path, or a named set's files are missing.
-        ValueError: what is found there is no task (one class, no image, ...); no groups are known for `grouped`.
+        ValueError: what is found there is no task (one class, no image, ...); no groups are known for `grouped`; there
+            is no such variant.
     """
     if split not in ("published", "grouped"):
         raise ValueError(f"split {split}; allowed: published, grouped")
@@ -52,14 +53,19 @@ def load_task(
     if name == "decathlon" and colon:
         return _load_domain(suffix, root=root, split=split)
     if suffix and task_row(name) is not None:
+        if variant not in ("", suffix):
+            raise ValueError(f"task {name_or_folder}: variant {variant} contradicts its name")
         task = load_task(name, root=root, seed=seed, split=split, variant=suffix)
         return replace(task, name=str(name_or_folder))  # never taken for the published task
     row = task_row(str(name_or_folder))
     if row is not None and root is not None:
         folder = Path(root) / row.name
+        request = Request(row, folder, split, seed, variant)  # a variant that it does not have is refused first
         if not folder.is_dir():
             raise FileNotFoundError(f"task {row.name}: {folder} is missing; to get it: {row.steps}")
-        return READERS[row.name](Request(row, folder, split, seed, variant))
+        return READERS[row.name](request)
+    if variant:
+        raise ValueError(f"task {name_or_folder}: variant {variant} is for the named sets, with --root ROOT")
     path = Path(name_or_folder)
     if not path.exists() and root is not None and (Path(root) / path).exists():
         path = Path(root) / path
@@ -90,7 +96,10 @@ def _load_domain(domain: str, *, root: str | Path | None, split: str) -> Task:
 def _load_path(path: Path, *, seed: int, split: str) -> Task:
     if path.suffix.lower() == ".csv":
         return read_csv_task(path, seed=seed, split=split)
-    if path.suffix.lower() == ".tar" or (path.is_dir() and next(path.rglob("*.tar"), None) is not None):
+    if path.suffix.lower() == ".tar":
+        return read_shard_task(path, seed=seed)
+    # a download's archive may lie beside the class folders that came out of it
+    if path.is_dir() and next(path.rglob("*.tar"), None) is not None and not holds_image_classes(path):
         return read_shard_task(path, seed=seed)
     return read_image_folder(path, seed=seed)
 
@@ -106,7 +115,7 @@ def load_digits(*, seed: int = 0) -> Task:
 
 
 def list_tasks() -> list[dict[str, Any]]:
-    """The 20 rows for a table: name, group, seen, train, test, classes, split, public, grouped_by, license, source."""
+    """The 20 rows for a table, by the names of TaskRow's fields."""
     return [
         {
             "name": row.name,
@@ -118,7 +127,9 @@ def list_tasks() -> list[dict[str, Any]]:
             "split": row.split,
             "public": row.public,
             "grouped_by": row.grouped_by,
+            "variants": row.variants,
             "license": row.license,
+            "license_source": row.license_source,
             "source": row.source,
             "citation": row.citation,
             "steps": row.steps,

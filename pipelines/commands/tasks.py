@@ -10,10 +10,14 @@ import tyro
 from pipelines.bar import progress_bar
 from pipelines.commands import FAILED
 from pipelines.terminal import say
+from pipelines.usage import UsageError, reading_options
 
 
 def ls() -> int:
-    """List the 20 sets: split sizes, classes, group, whether the published controller was trained on them, licence."""
+    """List the 20 sets: split sizes, classes, group, whether the published controller was trained on them, licence.
+
+    Behind the licence stands what states it; "not verified" where no text of the authors was found.
+    """
     from transfer.tasks import list_tasks
 
     say(f"{'task':<16}{'group':<14}{'train':>7}{'test':>7}{'classes':>8}  {'':8}{'fetched':<9}licence")
@@ -21,7 +25,8 @@ def ls() -> int:
         seen = "seen" if row["seen"] else "unseen"
         fetched = "yes" if row["public"] else "by hand"
         sizes = f"{row['train']:>7}{row['test']:>7}{row['classes']:>8}"
-        say(f"{row['name']:<16}{row['group']:<14}{sizes}  {seen:<8}{fetched:<9}{row['license']}")
+        licence = f"{row['license']} ({row['license_source'] or 'not verified'})"
+        say(f"{row['name']:<16}{row['group']:<14}{sizes}  {seen:<8}{fetched:<9}{licence}")
     return 0
 
 
@@ -37,7 +42,8 @@ def verify(
         name: of the set, as `simpath tasks list` spells it.
         root: folder with one folder for each set.
         split: grouped shows how many images remain where leaves, lesions and patients are kept on one side.
-        variant: another version of the set: Flowers102 1020 or 2040, Kaokore 1.0, 1.1 or 1.2, DTD fold 1 to 10.
+        variant: another version of the set: Flowers102 1020 or 2040, Omniglot 659 or 1623, Kaokore 1.0, 1.1 or 1.2,
+            DTD fold 1 to 10.
             `simpath evaluate` takes it as --task NAME:VARIANT.
     """
     from transfer.fetch import verify_task
@@ -59,4 +65,37 @@ def download(name: tyro.conf.Positional[str], root: Path) -> int:
     with progress_bar("download", "bytes") as progress:
         text = download_task(name, root, progress=progress)
     say(text)
+    return 0
+
+
+def table(
+    results: tyro.conf.Positional[tuple[str, ...]],
+    out: Path,
+    method: str | None = None,
+    against: str | None = None,
+) -> int:
+    """Put finished results side by side: a row for each task, a column for each backbone.
+
+    OUT gets table.csv, table.md and table.html: scores with 95 % intervals, paired significance, the metrics that are
+    usual beside accuracy, means by group and over the seen and the unseen of the 20 sets, average ranks, and published
+    numbers where protocol and network are those that were published. `simpath run` leaves such a table by itself.
+
+    Args:
+        results: NAME=DIR, a column and a folder that holds --out folders of `simpath evaluate` at any depth; DIR alone
+            is named after the folder. Several results of one task in a column, or several DIR of one NAME, are seeds.
+        out: directory of the table.
+        method: the method of `simpath evaluate` whose results are meant, where the folders hold those of several.
+        against: the column that the others are compared with; default: the last one.
+    """
+    from pipelines.tables import find_columns
+    from transfer.table import build_table
+    from transfer.table_files import to_markdown, write_tables
+
+    with reading_options():
+        if not results:
+            raise UsageError("no results: give folders with the --out folders of `simpath evaluate`, as NAME=DIR")
+        made = build_table(find_columns(results, method), against=against)
+    files = write_tables(made, out)
+    say(to_markdown(made))
+    say(f"table  {', '.join(str(path) for path in files.values())}")
     return 0

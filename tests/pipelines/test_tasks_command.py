@@ -51,3 +51,10 @@ def test_the_list_shows_every_set_with_its_sizes(capsys: pytest.CaptureFixture[s
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 21
     assert lines[1].split()[:5] == ["CropDisease", "Natural", "43456", "10849", "38"]
+    assert lines[3].endswith("by hand  CC BY 4.0 (README of github.com/AlexOlsen/DeepWeeds)")
+    assert lines[6].endswith("by hand  no licence stated, research use (not verified)")
+
+
+def test_a_variant_that_the_set_does_not_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"task Kaokore: variant 1\.5; allowed: 1\.0, 1\.1, 1\.2"):
+        verify("Kaokore", tmp_path, variant="1.5")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from transfer.data import Task, read_image_folder
+from transfer.data import ArraySource, Task, image_set, read_image_folder
 from transfer.splits import parse_index
 from transfer.tasks import load_task
 
@@ -79,6 +80,24 @@ def test_nested_folders_and_names_in_any_script_work(tmp_path: Path) -> None:
     folder(tmp_path, ["кошка/дом", "犬/外"])
     task = read_image_folder(tmp_path)
     assert task.classes == ("кошка", "犬") and len(task.train) + len(task.test) == 10
+
+
+def test_names_of_an_old_encoding_are_a_task_too(tmp_path: Path) -> None:
+    folder(tmp_path, [os.fsdecode(b"caf\xe9"), "thé"], count=4)
+    task = read_image_folder(tmp_path)
+    assert len(task.digest()) == 64 and task.train.read(0).size == (12, 12)
+    assert {row.class_name for row in parse_index(task.index_text())} == {"caf\\udce9", "thé"}
+
+
+@pytest.mark.parametrize("label", [-1, 2])
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+def test_a_label_without_a_class_is_refused(label: int, part: str) -> None:
+    source = ArraySource(np.zeros((4, 2, 2), np.uint8))
+    good = {name: image_set(["a", "b", "c", "d"], [0, 1, 0, 1], source) for name in ("train", "val", "test")}
+    Task("mine", ("x", "y"), **good)
+    bad = image_set(["a", "b", "c", "d"], [0, 1, label, label], source)
+    with pytest.raises(ValueError, match=f"2 labels are out of range, first c with {label}; allowed: 0 to 1"):
+        Task("mine", ("x", "y"), **{**good, part: bad})
 
 
 @pytest.mark.parametrize(

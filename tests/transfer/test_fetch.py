@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import tarfile
@@ -12,6 +13,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -19,7 +21,7 @@ import transfer.fetch
 from transfer.archives import UnsafeArchive, unpack_archive
 from transfer.catalogue import TASKS
 from transfer.fetch import download_task, public_files, verify_task
-from transfer.tasks import list_tasks
+from transfer.tasks import list_tasks, load_task
 
 SIZES = {row.name: (row.train, row.test, row.classes) for row in TASKS}
 
@@ -36,7 +38,9 @@ def test_a_complete_set_is_complete(tmp_path: Path) -> None:
     tree(tmp_path / "FMD/image", [f"material {k}" for k in range(10)], 100)
     found = verify_task("FMD", tmp_path)
     assert found.ok and (found.train, found.test, found.classes) == (700, 300, 10)
-    assert "complete" in found.describe() and found.index_digest is not None
+    task = load_task("FMD", root=tmp_path)
+    assert "complete" in found.describe() and found.index_digest == task.digest()
+    assert f"split: sha256 {task.digest()} of its index" in found.describe()
 
 
 def test_missing_images_and_classes_are_counted(tmp_path: Path) -> None:
@@ -85,6 +89,8 @@ def test_gated_sets_get_their_steps_and_their_archives_unpacked(tmp_path: Path) 
     assert "unpacked AID.zip" in download_task("AID", tmp_path)
     assert (tmp_path / "AID/AID/Beach/beach_1.jpg").read_bytes() == b"x"
     assert "unpacked" not in download_task("AID", tmp_path).split("\n")[0]
+    assert "licence: no licence stated, research use, not verified)" in text
+    assert "licence: CC BY 4.0, README of github.com/AlexOlsen/DeepWeeds)" in download_task("DeepWeeds", tmp_path)
 
 
 def test_public_sets_are_those_that_torchvision_knows() -> None:
@@ -222,8 +228,64 @@ def test_a_good_archive_is_unpacked_and_unpacking_again_writes_nothing(tmp_path:
 def test_a_truncated_or_foreign_file_is_no_archive(tmp_path: Path) -> None:
     archive = tarred(tmp_path / "a.tgz", [member(f"{i}.bin", 4096) for i in range(20)])
     archive.write_bytes(archive.read_bytes()[:200])
-    with pytest.raises(ValueError, match="no readable zip or tar"):
+    with pytest.raises(ValueError, match=r"a\.tgz is damaged \(Compressed file ended before"):
         unpack_archive(archive, tmp_path / "to")
+    assert not list((tmp_path / "to").iterdir())
     (tmp_path / "b.zip").write_bytes(b"text")
     with pytest.raises(ValueError, match="no readable zip or tar"):
         unpack_archive(tmp_path / "b.zip", tmp_path / "to")
+
+
+def noise(suffix: str, folder: Path) -> Path:
+    """Five members of bytes that do not compress, so that damage stays inside one of them."""
+    path = folder / f"AID.tar{suffix}"
+    with tarfile.open(path, f"w:{suffix.strip('.')}") as file:
+        for i in range(5):
+            data = np.random.default_rng(i).bytes(50_000)
+            file.addfile(member(f"{i}.bin", len(data)), io.BytesIO(data))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz"])
+def test_a_damaged_archive_is_refused_and_not_remembered_as_unpacked(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / "AID").mkdir()
+    path = noise(suffix, tmp_path / "AID")
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    path.write_bytes(whole[:middle] + bytes(200) + whole[middle + 200 :])
+    with pytest.raises(ValueError, match=r"AID\.tar\S* is (damaged|no readable)"):
+        download_task("AID", tmp_path)
+    assert [found.name for found in (tmp_path / "AID").iterdir()] == [path.name]
+    path.write_bytes(whole)
+    assert f"unpacked {path.name}" in download_task("AID", tmp_path)
+    assert (tmp_path / "AID/4.bin").stat().st_size == 50_000
+
+
+@pytest.mark.parametrize("damaged", [b"damaged header!!", b""], ids=["header", "end"])
+def test_a_tar_that_stops_before_its_end_mark_is_refused(tmp_path: Path, damaged: bytes) -> None:
+    """tarfile takes a header that is none, or no header at all, for the end of the archive."""
+    path = noise("", tmp_path)
+    with tarfile.open(path) as tar:
+        third = tar.getmembers()[3].offset
+    content = path.read_bytes()
+    path.write_bytes(content[:third] + damaged + (content[third + len(damaged) :] if damaged else b""))
+    with pytest.raises(ValueError, match="damaged or truncated: its end mark is missing"):
+        unpack_archive(path, tmp_path / "to")
+    assert not list((tmp_path / "to").iterdir())
+
+
+def test_what_follows_the_end_of_a_tar_is_read_within_limits(tmp_path: Path) -> None:
+    path = tarred(tmp_path / "a.tgz", [member("x")])
+    path.write_bytes(path.read_bytes() + gzip.compress(bytes(30 << 20)))
+    with pytest.raises(UnsafeArchive, match="bytes follow its end mark"):
+        unpack_archive(path, tmp_path / "to")
+
+
+def test_a_member_that_fails_leaves_no_partial_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("x.bin", b"0123456789")
+    path.write_bytes(path.read_bytes().replace(b"0123456789", b"012345678X"))
+    with pytest.raises(ValueError, match="Bad CRC-32"):
+        unpack_archive(path, tmp_path / "to")
+    assert not list((tmp_path / "to").iterdir())

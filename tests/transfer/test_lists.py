@@ -77,6 +77,13 @@ def test_a_grouped_list_needs_groups(tmp_path: Path) -> None:
         load_task(listed(tmp_path, "path,label", ["a.png,x", "b.png,y"]), split="grouped")
 
 
+@pytest.mark.parametrize("content", [b"image,label\ncaf\xe9.png,x\n", b"image,label\n\xff\xfe"])
+def test_a_list_in_another_encoding_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "mine.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=r"mine\.csv is no UTF-8 text \(byte 0x.. at \d+\): save it as UTF-8"):
+        load_task(tmp_path / "mine.csv")
+
+
 def shard(path: Path, samples: list[tuple[str, dict[str, bytes]]]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w") as tar:
@@ -111,6 +118,24 @@ def test_shards_named_after_parts_are_those_parts(tmp_path: Path) -> None:
     shard(tmp_path / "test-000.tar", samples(6))
     task = load_task(tmp_path)
     assert task.val is not None and (len(task.train), len(task.val), len(task.test)) == (12, 3, 6)
+
+
+@pytest.mark.parametrize("folders", [("a", "b"), ("train/a", "train/b", "test/a", "test/b")])
+def test_class_folders_win_over_an_archive_that_lies_beside_them(tmp_path: Path, folders: tuple[str, ...]) -> None:
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True)
+        for i in range(4):
+            (tmp_path / folder / f"{i}.png").write_bytes(jpeg(10 * i))
+    shard(tmp_path / "download.tar", samples(9))
+    task = load_task(tmp_path)
+    assert task.classes == ("a", "b") and len(task.train) + len(task.test) == 4 * len(folders)
+
+
+def test_shards_win_over_a_single_folder_of_pictures(tmp_path: Path) -> None:
+    shard(tmp_path / "shard-0.tar", samples(9))
+    (tmp_path / "preview").mkdir()
+    (tmp_path / "preview/sheet.png").write_bytes(jpeg(9))
+    assert load_task(tmp_path).classes == ("0", "1", "2")
 
 
 def test_labels_in_json_and_other_members(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
@@ -106,6 +108,13 @@ def test_an_index_file_survives_a_round_trip_with_names_in_any_script() -> None:
     ]
     assert parse_index(format_index(rows)) == rows
     assert len(index_digest(format_index(rows))) == 64
+
+
+def test_bytes_of_a_name_that_are_no_utf8_can_be_stored() -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    text = format_index([IndexRow("train", 0, "x", name), IndexRow("test", 0, "x", "café.png")])
+    assert "train,0,x,caf\\udce9.png\n" in text and "test,0,x,café.png\n" in text
+    assert len(index_digest(text)) == 64 and len(parse_index(text)) == 2
 
 
 @pytest.mark.parametrize(
