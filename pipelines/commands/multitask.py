@@ -26,6 +26,7 @@ def multitask(
     iterations: int | None = None,
     batch_size: int | None = None,
     crop: int | None = None,
+    list_file: str | None = None,
     normals_space: Literal["decoded", "uint8"] | None = None,
     cityscapes_classes: Literal[2, 7, 19] | None = None,
     miou_drop_zero_tp: bool | None = None,
@@ -51,6 +52,7 @@ def multitask(
         iterations: training steps of every network; default: the preset's.
         batch_size: images per step; default: the preset's.
         crop: side of the training views in pixels; default: the preset's.
+        list_file: name of the list file (.json) to read, where a folder of NYUv2 or Tiny-Taskonomy has several.
         normals_space: decoded compares unit vectors; uint8 compares undecoded bytes, as the published NYUv2 tables do;
             default: the preset's.
         cityscapes_classes: which of CityScapes' label maps; default: the preset's.
@@ -73,6 +75,7 @@ def multitask(
         "iterations": iterations,
         "batch_size": batch_size,
         "crop": crop,
+        "list_file": list_file,
         "normals_space": normals_space,
         "cityscapes_classes": cityscapes_classes,
         "miou_drop_zero_tp": miou_drop_zero_tp,

@@ -122,13 +122,15 @@ def test_options_replace_the_presets_values(nyuv2: Path, tmp_path: Path, monkeyp
     monkeypatch.setitem(PRESETS, "nyuv2_3", changed)
     words = "--preset nyuv2_3 --architectures hard --tasks depth segmentation --loss-weights 3 1 --iterations 1"
     words += " --batch-size 3 --crop 24 --normals-space uint8 --cityscapes-classes 7 --miou-drop-zero-tp True"
+    words += " --list-file nyu_v2.json"
+    (nyuv2 / "other.json").write_text("{}", encoding="utf-8")
     places = ["--data", str(nyuv2), "--out", str(out)]
     assert build_app().cli(prog="simpath", args=["multitask", *places, *words.split()]) == 0
     given: dict[str, Any] = {"tasks": ["depth", "segmentation"], "loss_weights": [3, 1], "architectures": ["hard"]}
     given |= {"iterations": 1, "batch_size": 3, "crop": 24}
-    given |= {"normals_space": "uint8", "cityscapes_classes": 7, "miou_drop_zero_tp": True}
+    given |= {"normals_space": "uint8", "cityscapes_classes": 7, "miou_drop_zero_tp": True, "list_file": "nyu_v2.json"}
     preset = json.loads(json.dumps(asdict(changed)))
-    assert len(given) == 9 and all(preset[name] != value for name, value in given.items())
+    assert len(given) == 10 and all(preset[name] != value for name, value in given.items())
     assert json.loads((out / "identity.json").read_text(encoding="utf-8"))["config"] == {**preset, **given}
 
 
