@@ -138,7 +138,8 @@ def embed_task(
     write_atomic(out / "vector.safetensors", lambda path: save_file({"vector": vector, "fisher": fisher}, path))
     summary = {**identity, "dim": len(vector), "norm": norm, "num_classes": len(task.classes), **counts}
     text = json.dumps(summary, indent=1, ensure_ascii=False)
-    write_atomic(out / "summary.json", lambda path: path.write_text(text, encoding="utf-8"))
+    # a byte of a name that is no UTF-8, a lone surrogate here, becomes the escape that JSON has for it
+    write_atomic(out / "summary.json", lambda path: path.write_text(text, encoding="utf-8", errors="backslashreplace"))
     return summary
 
 

@@ -167,7 +167,8 @@ def extract_features(
         "skipped": {split: result.skipped for split, result in found.items() if result.skipped},
     }
     text = json.dumps(summary, indent=1, ensure_ascii=False)
-    write_atomic(out / "summary.json", lambda path: path.write_text(text, encoding="utf-8"))
+    # a byte of a name that is no UTF-8, a lone surrogate here, becomes the escape that JSON has for it
+    write_atomic(out / "summary.json", lambda path: path.write_text(text, encoding="utf-8", errors="backslashreplace"))
     shutil.rmtree(out / "parts", ignore_errors=True)
     return summary
 

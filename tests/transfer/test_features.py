@@ -198,3 +198,15 @@ def test_backbones_are_found_by_name(tmp_path: Path) -> None:
 def test_impossible_settings_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         FeatureConfig(**options)  # type: ignore[arg-type]
+
+
+def test_names_of_an_old_encoding_are_kept(tmp_path: Path) -> None:
+    folder = files_task(tmp_path / os.fsdecode(b"t\xe2che"))
+    for split in ("train", "test"):
+        (folder / split / "a").rename(folder / split / os.fsdecode(b"caf\xe9"))
+    for _ in range(2):  # the second time it is found finished
+        summary = extract_features(SMALL, Probe(), folder, out=tmp_path / "out")
+        assert summary["task"] == "t\udce2che" and summary["classes"] == ["b", "caf\udce9"]
+    assert json.loads((tmp_path / "out/summary.json").read_text(encoding="utf-8")) == summary
+    rows = parse_index((tmp_path / "out/index.csv").read_text(encoding="utf-8"))
+    assert len(rows) == 40 and "train/caf\\udce9/000.png" in {row.name for row in rows}
