@@ -74,8 +74,16 @@ def open_experiment(
     ):
         processes, at_once = place.train_processes, config.controller.in_flight
         cores = training_cores(place, workers.size, at_once=at_once, device=device)
-        training = {"train_cores": cores, "train_processes": processes}
-        yield Experiment(config, tasks, flow, device=device, space=space, vectors=vectors, **training)
+        yield Experiment(
+            config,
+            tasks,
+            flow,
+            device=device,
+            space=space,
+            vectors=vectors,
+            train_cores=cores,
+            train_processes=processes,
+        )
 
 
 def train_live(

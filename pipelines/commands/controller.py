@@ -13,6 +13,7 @@ import tyro
 from pipelines.bar import progress_bar
 from pipelines.commands import PARTIAL, usage_error
 from pipelines.commands.runs import PlaceOptions
+from pipelines.locks import alone
 from pipelines.place import LOCAL
 from pipelines.terminal import say
 
@@ -124,7 +125,7 @@ def train(
         from pipelines.controllers import train_controller
 
         recorded_config = ReinforceConfig(seed=seed) if rounds is None else ReinforceConfig(seed=seed, rounds=rounds)
-        with progress_bar("train", "rounds") as progress:
+        with alone(out), progress_bar("train", "rounds") as progress:
             train_controller(recorded_config, table, embeddings, out=out, progress=progress)
         say(f"controller  {out}")
         return 0

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pipelines.bar import progress_bar
 from pipelines.doctor import require_device
+from pipelines.locks import alone
 from transfer.dense.config import Architecture, Balancer, TaskName
 from transfer.dense.presets import PRESETS
 
@@ -81,7 +82,7 @@ def multitask(
         "miou_drop_zero_tp": miou_drop_zero_tp,
     }
     config = dataclasses.replace(PRESETS[preset], **{name: value for name, value in given.items() if value is not None})
-    with progress_bar("multitask", "steps") as progress:
+    with alone(out), progress_bar("multitask", "steps") as progress:
         train_multitask(config, data, out=out, device=device, jobs=jobs, threads=threads, progress=progress)
     print((out / "table.md").read_text(encoding="utf-8"))
     print(f"page  {write_multitask_report(out)}")

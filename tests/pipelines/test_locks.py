@@ -88,12 +88,14 @@ COMMANDS = (
     "demo --out {out}",
     "run small --tasks {here}/tasks --out {out}",
     "controller train --tasks {here}/tasks --probe random:resnet18 --budget 2 --out {out}",
+    "controller train {here}/controller/table.csv --embeddings {here}/controller/vectors.npz --out {out}",
     "recommend --task {here}/tasks/a --controller {here}/controller --probe random:resnet18 --out {out}",
     "render --cluster local --num-images 8 --out {out}",
+    "multitask --data {here}/tasks --out {out}",
 )
 
 
-@pytest.mark.parametrize("line", COMMANDS, ids=[line.partition(" --")[0] for line in COMMANDS])
+@pytest.mark.parametrize("line", COMMANDS, ids=[line[:22] for line in COMMANDS])
 def test_no_command_starts_in_a_directory_where_another_is_at_work(tmp_path: Path, line: str) -> None:
     write_tasks(tmp_path / "tasks")
     write_table(tmp_path / "controller")
