@@ -11,6 +11,7 @@ import dataclasses
 import signal
 import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,8 @@ from pretrain.loader import Batch, ImageSource, load_batches
 from pretrain.order import plan_batches
 from pretrain.ranks import Ranks
 from pretrain.recipes import PAPER
-from pretrain.step import Trainer
+from pretrain.run import STEPS_AHEAD
+from pretrain.step import StepResult, Trainer
 from pretrain.train import PretrainConfig
 
 FLOPS_PER_IMAGE = 3 * 2 * 4.09e9
@@ -54,9 +56,11 @@ class Plan:
     counted: int = 48
     matrix: int = 8192
     precision: Literal["bf16", "fp32"] = "bf16"
+    rehearsal: bool = False
+    """No goal is judged, and no part has a limit of its own."""
 
 
-REHEARSAL = Plan("cpu", "resnet18", 64, 8, (4,), 1, 2, 2, 5, 3, 512, "fp32")
+REHEARSAL = Plan("cpu", "test_resnet", 64, 8, (4,), 1, 2, 2, 5, 3, 512, "fp32", rehearsal=True)
 
 
 def measure(plan: Plan, shards: Path, num_classes: int, seconds: float) -> int:
@@ -84,7 +88,9 @@ class _Run:
 
     def part(self, name: str, limit_s: float, work: Callable[[], None]) -> None:
         begun = time.monotonic()
-        left = min(limit_s, self.ends - begun - RESERVE_S)
+        left = self.ends - begun - RESERVE_S
+        if not self.plan.rehearsal:
+            left = min(left, limit_s)
         print(f"\n{name}", flush=True)
         try:
             with time_limit(left):
@@ -100,9 +106,12 @@ class _Run:
         if self.plan.device == "cuda":
             torch.cuda.empty_cache()
 
-    def wanted(self, text: str, value: float, limit: float) -> None:
-        missed = value < limit
-        print(f"  {text} = {value:.3f} (wanted: {limit}){' MISSED' if missed else ''}", flush=True)
+    def wanted(self, text: str, ratios: list[float], limit: float) -> None:
+        """Prints the turns' ratios, their median first, and remembers one that misses the limit."""
+        ratio = statistics.median(ratios)
+        missed = ratio < limit and not self.plan.rehearsal
+        turns = f", {min(ratios):.3f} to {max(ratios):.3f} in {len(ratios)} turns" if len(ratios) > 1 else ""
+        print(f"  {text} = {ratio:.3f} (wanted: {limit}){' MISSED' if missed else ''}{turns}", flush=True)
         if missed:
             self.failed.append(text)
 
@@ -148,12 +157,19 @@ class _Run:
 
     def ours(self, batch: int, *, compile: bool = False) -> tuple[Trainer, Callable[[], None]]:
         trainer = Trainer(self.config(batch), self.num_classes, 10**6, self.plan.device, Ranks(), compile=compile)
-        data = self.synthetic(batch)
+        data, step_on = self.synthetic(batch), self.begin(trainer)
+        return trainer, lambda: step_on(data)
 
-        def step() -> None:
-            trainer.train_step(data)
+    def begin(self, trainer: Trainer) -> Callable[[Batch], None]:
+        """Steps as a run makes them: on a GPU the next one is begun before the last one is looked at."""
+        begun: deque[Callable[[], StepResult]] = deque()
 
-        return trainer, step
+        def step(batch: Batch) -> None:
+            begun.append(trainer.begin_step(batch))
+            while len(begun) > STEPS_AHEAD[self.plan.device]:
+                begun.popleft()()
+
+        return step
 
     def synthetic(self, batch: int) -> Batch:
         """In pinned host memory, where the loader puts its batches: every step copies it to the GPU."""
@@ -216,8 +232,8 @@ class _Run:
             self.say(side + (", compiled" if compile else ""), statistics.median(values))
         if not compile:
             self.step_rate = statistics.median(rates["ours"])
-        ratio = statistics.median(a / b for a, b in zip(rates["ours"], rates["timm's factories"], strict=True))
-        self.wanted(f"step: ours / timm's factories{', compiled' if compile else ''}", ratio, 1.0)
+        ratios = [a / b for a, b in zip(rates["ours"], rates["timm's factories"], strict=True)]
+        self.wanted(f"step: ours / timm's factories{', compiled' if compile else ''}", ratios, 1.0)
 
     def other_batches(self) -> None:
         for batch in self.plan.others:
@@ -247,12 +263,13 @@ class _Run:
             batches.close()  # type: ignore[attr-defined]
             print(f"  {name:<34} {rate:8.0f} images/s", flush=True)
             if self.step_rate is not None:
-                self.wanted(f"loader ({name}) / step in memory", rate / self.step_rate, 1.0)
+                self.wanted(f"loader ({name}) / step in memory", [rate / self.step_rate], 1.0)
 
     def from_shards(self) -> None:
         """The recipe's loader over the step on synthetic tensors, which is measured before and after."""
         plan = self.plan
         trainer, step = self.ours(plan.batch)
+        step_on = self.begin(trainer)
         self.rate(step, 3, plan.batch)
         memory = [self.rate(step, plan.steps, plan.batch) for _ in range(2)]
         batches = self.batches(open_shards(self.directory), PAPER.rand_augment)
@@ -263,7 +280,7 @@ class _Run:
             asked = time.perf_counter()
             batch = next(batches)
             waited += time.perf_counter() - asked
-            trainer.train_step(batch)
+            step_on(batch)
 
         self.rate(fed, plan.drained, plan.batch)
         waited = 0.0
@@ -274,7 +291,7 @@ class _Run:
         self.say("ours, from memory", statistics.median(memory))
         self.say(f"ours, from shards, {plan.workers} workers", fed_rate)
         print(f"  share of time waiting for data: {share:.1%}")
-        self.wanted("step: from shards / from memory", fed_rate / statistics.median(memory), 0.95)
+        self.wanted("step: from shards / from memory", [fed_rate / rate for rate in memory], 0.95)
 
 
 @contextlib.contextmanager

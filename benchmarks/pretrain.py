@@ -5,8 +5,9 @@
     python benchmarks/pretrain.py --device cuda   # instead, on a machine with a GPU: 90 s, see _pretrain_gpu.py
 
 Both sides of each comparison run in one process on one thread, turn by turn; the median of the turns' ratios counts, so
-that a neighbour's load hits both. Rates are images per second of this process's CPU time, that is, per core; a busy
-machine does not lower them. Pictures are made here: 256 px, JPEG at quality 90, about 15 kB, as renders have.
+that a neighbour's load hits both, and their range says how far to trust it. Rates are images per second of this
+process's CPU time, that is, per core; a busy machine does not lower them. Pictures are made here: 256 px, JPEG at
+quality 90, about 15 kB, as renders have.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from pretrain.data import ShardSet, open_shards
 from pretrain.loader import Batch, ImageSource, decode_all, load_batches
 from pretrain.order import plan_batches
 from pretrain.ranks import Ranks
+from pretrain.recipes import PAPER
 from pretrain.step import Trainer
 from pretrain.train import PretrainConfig, pretrain
 
@@ -97,19 +99,21 @@ class Comparison:
                 self.rates[side].append(images / (time.process_time() - begun))
         print(f"\n{name}")
         for side, values in self.rates.items():
-            print(f"  {side:<28} {statistics.median(values):8.1f} images/s per core", flush=True)
+            print(f"  {side:<30} {statistics.median(values):8.1f} images/s per core", flush=True)
 
     def ratio(self, side: str, other: str, limit: float | None = None) -> bool:
-        """Prints the median ratio of the turns; false when it misses the limit."""
-        ratio = statistics.median(a / b for a, b in zip(self.rates[side], self.rates[other], strict=True))
+        """Prints the turns' ratios, their median first; false when that misses the limit."""
+        ratios = [a / b for a, b in zip(self.rates[side], self.rates[other], strict=True)]
+        ratio = statistics.median(ratios)
         missed = limit is not None and ratio < limit
         wanted = "" if limit is None else f" (wanted: {limit}){' MISSED' if missed else ''}"
-        print(f"  {side} / {other} = {ratio:.2f}{wanted}", flush=True)
+        turns = f"{min(ratios):.2f} to {max(ratios):.2f} in turns of {' '.join(f'{each:.2f}' for each in ratios)}"
+        print(f"  {side} / {other} = {ratio:.2f}{wanted}, {turns}", flush=True)
         return not missed
 
 
-def ours(shards: ShardSet, decoder: Decoder, cache: Tensor | None = None) -> Callable[[], int]:
-    policy = Augmentation(224, decoder=decoder, interpolation="bilinear")
+def ours(shards: ShardSet, decoder: Decoder, cache: Tensor | None = None, rand_augment: str = "") -> Callable[[], int]:
+    policy = Augmentation(224, decoder=decoder, interpolation="bilinear", rand_augment=rand_augment)
     source = ImageSource(shards, policy, seed=0, cache=cache)
 
     def work() -> int:
@@ -205,14 +209,14 @@ def from_shards(config: PretrainConfig, shards: ShardSet, steps: int) -> Callabl
 
 
 def timm_step(config: PretrainConfig, batches: Callable[[], Iterator[Batch]], steps: int) -> Callable[[], int]:
-    """The same step from timm's factories: model, optimiser, mixup, loss."""
+    """The same step from timm's factories: model, optimiser, mixup, loss; settings as in `Trainer`."""
     import timm
     from timm.data import Mixup
     from timm.loss import SoftTargetCrossEntropy
     from timm.optim import create_optimizer_v2
 
     model = timm.create_model(config.arch, num_classes=CLASSES).to(memory_format=torch.channels_last)
-    optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-3, weight_decay=0.05)
+    optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-3, weight_decay=0.05, fused=True)
     mixup = Mixup(mixup_alpha=0.8, cutmix_alpha=1.0, label_smoothing=0.1, num_classes=CLASSES)
     loss_function = SoftTargetCrossEntropy()
 
@@ -323,6 +327,7 @@ def compare_loaders(shards: ShardSet, directory: Path, folders: Path, turns: int
         "ours, Pillow": ours(shards, "pillow"),
         "ours, torchvision": ours(shards, "torchvision"),
         "ours, decoded in memory": ours(shards, "torchvision", cache),
+        "ours, torchvision, RandAugment": ours(shards, "torchvision", rand_augment=PAPER.rand_augment),
         "ImageFolder, Pillow": image_folder(folders),
     }
     if importlib.util.find_spec("webdataset"):
@@ -331,6 +336,7 @@ def compare_loaders(shards: ShardSet, directory: Path, folders: Path, turns: int
         print("webdataset is not installed: its side is left out")
     found = Comparison("loader: decode, random crop to 224 px, flip, batch", sides, turns)
     found.ratio("ours, decoded in memory", "ours, torchvision")  # what is left when decoding costs nothing
+    found.ratio("ours, torchvision, RandAugment", "ours, torchvision")  # what the recipe's policy costs
     kept = [
         found.ratio("ours, Pillow", "ImageFolder, Pillow", 1.0),
         found.ratio("ours, torchvision", "ImageFolder, Pillow", 1.5),
@@ -352,7 +358,11 @@ def compare_steps(
     if compile:
         sides["ours, compiled"] = our_step(config, memory(config), steps, compile=True)
     setting = f"{arch} at {size} px, batch {batch_size}, {config.precision}"
-    found = Comparison(f"step: {setting}, mixup and cutmix, AdamW", sides, turns)
+    found = Comparison(f"step: {setting}, mixup and cutmix, fused AdamW", sides, turns)
+    if config.precision == "fp32":
+        print(
+            "  ours multiplies matrices in wide layers over maps of at most 4 x 4 (pretrain/smallmaps.py), timm's not"
+        )
     if compile:
         found.ratio("ours, compiled", "ours, from memory")
     # one core does both here; with a core of its own the loader costs the step nothing
