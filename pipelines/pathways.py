@@ -141,7 +141,7 @@ def _cell(run: PathwayRun | None) -> dict[str, Any] | None:
     scores = run.summary["scores"]
     return {
         "score": run.summary["score"],
-        "spread": float(np.std(scores)) if len(scores) > 1 else None,
+        "spread": float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
         "seeds": len(scores),
         "ci95": run.summary["ci95"],
     }

@@ -123,7 +123,7 @@ def test_the_numbers_are_those_of_the_summaries(tmp_path: Path) -> None:
     summary = make_result(tmp_path / "leaves" / "blockdrop", "blockdrop")
     text = write_pathways_report(tmp_path).read_text(encoding="utf-8")
     found = sections(text)
-    assert f"<b>{summary['score']:.1f}</b> ±{np.std(summary['scores']):.1f}" in found["scores"]
+    assert f"<b>{summary['score']:.1f}</b> ±{np.std(summary['scores'], ddof=1):.1f}" in found["scores"]
     assert "30.0 % of the FLOPs saved, 20.0 % with the policy network counted" in found["blockdrop"]
     assert "BlockDrop was not run" not in text and "SpotTune was not run here" in found["spottune"]
     assert "The lesion study was not run here" in found["lesions"]

@@ -26,10 +26,11 @@ from transfer.pathways.config import (
     StandardConfig,
     method_name,
 )
-from transfer.pathways.learning import Diverged, Schedule, fit, predict_all
+from transfer.pathways.learning import Diverged, Predictions, Schedule, fit, predict_all
+from transfer.pathways.methods import Report
 from transfer.pathways.pixels import load_pixels
 from transfer.pathways.resnet import build_gated_resnet
-from transfer.pathways.stage import train_pathway
+from transfer.pathways.stage import _Run, train_pathway
 from transfer.score import load_correct, paired_bootstrap
 
 BACKBONE = "random:cifar_resnet8"
@@ -98,6 +99,25 @@ def test_every_method_runs_on_a_task_and_leaves_its_files(name: str, tmp_path: P
         left_out = [note for note in summary["notes"] if "easy and hard" in note]
         assert (tmp_path / "easy_and_hard.png").exists() != bool(left_out)
         assert 0 <= summary["per_seed"][0]["blocks_kept"] <= 3
+
+
+def test_the_interval_widens_where_seeds_disagree(tmp_path: Path) -> None:
+    """Two seeds on the same images: alike, both mixed, and one right where the other is wrong."""
+    labels = torch.arange(24) % 3
+    right, wrong = torch.eye(3)[labels], torch.eye(3)[(labels + 1) % 3]
+    run = object.__new__(_Run)
+    run.out = tmp_path
+    half = torch.cat([right[:12], wrong[12:]])
+    test = load_pixels(toy_task().test, size=16)
+    widths, scores = [], []
+    for rows in ((half, half), (right, wrong)):
+        predictions = [Predictions(row, labels) for row in rows]
+        numbers = run._save_predictions(test, predictions, [Report(others={"same": row}) for row in predictions])
+        assert numbers["others"]["same"] == {"score": numbers["score"], "ci95": numbers["ci95"]}
+        scores.append(numbers["score"])
+        widths.append(numbers["ci95"][1] - numbers["ci95"][0])
+    assert scores == [50.0, 50.0]
+    assert widths[0] < 50 and widths[1] == pytest.approx(100)  # the second is all variation between seeds
 
 
 def test_fine_tuning_learns_the_toy_task(tmp_path: Path) -> None:

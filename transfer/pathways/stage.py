@@ -284,7 +284,7 @@ class _Run:
         from safetensors.torch import save_file
 
         from pretrain.checkpoint import write_atomic
-        from transfer.score import bootstrap_interval
+        from transfer.intervals import accuracy
 
         correct = torch.stack([prediction.correct for prediction in predictions])
         tensors = {
@@ -300,7 +300,7 @@ class _Run:
             tensors[f"correct.{name}"] = other.to(torch.uint8)
             others[name] = {
                 "score": 100 * float(other.double().mean()),
-                "ci95": list(bootstrap_interval(other.numpy(), seed=0)),
+                "ci95": list(accuracy(other.numpy(), seed=0).ci95),
             }
         write_atomic(self.out / "predictions.safetensors", lambda path: save_file(tensors, path))
         text = io.StringIO()
@@ -310,7 +310,7 @@ class _Run:
         return {
             "metric": "accuracy",
             "score": 100 * float(correct.double().mean()),
-            "ci95": list(bootstrap_interval(correct.numpy(), seed=0)),
+            "ci95": list(accuracy(correct.numpy(), seed=0).ci95),
             "scores": [prediction.accuracy for prediction in predictions],
             "others": others,
         }
