@@ -1,9 +1,11 @@
 """The pre-training stage of an experiment: in this process, or in several that torchrun starts on this machine.
 
 In and out as `pretrain.train.pretrain`. The processes of one training (ranks) are children of this one. They speak to
-it through two pipes that torchrun hands on: on stdin comes the word to stop, and its end when this process is done or
-dead, which ends them at once; on stdout go progress and errors as JSON lines. What else they print goes to stderr, the
-job's log.
+it through two pipes that torchrun hands on: stdin ends when this process is done or dead, which ends them at once; on
+stdout go progress, warnings and errors as JSON lines. What else they print goes to stderr, the job's log. A file that
+appears is the word to stop.
+
+Why not torchrun by hand: it answers SIGTERM with status 1, whatever its ranks have saved, and kills after 30 s.
 
 `python -m pipelines.training WORK`, started by torchrun, is one rank.
 """
@@ -11,23 +13,35 @@ job's log.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import select
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 from pipelines.child import child_environment, visible_gpus
 from pipelines.configs import from_json, to_json
 from pipelines.job import ProcessDied, describe
-from pretrain.train import PretrainConfig, Progress, SavedAndStoppedError, TrainingDivergedError, pretrain
+from pretrain.train import (
+    SUMMARY_NAME,
+    PretrainConfig,
+    Progress,
+    SavedAndStoppedError,
+    TrainingDivergedError,
+    pretrain,
+)
 
+log = logging.getLogger(__name__)
+
+STOP_NAME, PRINTED_NAME = "stop", "printed"
 _POLL_S = 0.5
 _END_GRACE_S = 20.0
 
@@ -76,67 +90,98 @@ def pretrain_stage(
         SavedAndStoppedError: `stop` was true, and a checkpoint is saved.
         ProcessDied: a rank died without a reason.
     """
-    check_processes(config, processes)
     knobs = {
         "device": device,
-        "threads": max(1, threads // processes),
+        "threads": threads,
         "keep_checkpoints": 0,
         "checkpoint_every_s": checkpoint_every_s,
         "tensorboard": False,
     }
-    if processes > 1:
-        gpus = visible_gpus(os.environ)
-        if device == "cuda" and len(gpus) < processes:
-            raise ValueError(f"{processes} processes train with a GPU each, but this job has {len(gpus)}")
-        _train_in_ranks(config, data, out, processes, knobs, progress, stop)
-    # after ranks this finds a finished training and reads its summary
-    return pretrain(config, data, out=out, progress=progress, stop=stop, **knobs)  # type: ignore[arg-type]
+    return train_in_processes(config, data, out, processes, knobs, progress, stop)
 
 
-def _train_in_ranks(
+def train_in_processes(
     config: PretrainConfig,
-    data: Path,
+    data: Path | str,
     out: Path,
     processes: int,
     knobs: dict[str, Any],
     progress: Progress | None,
     stop: Callable[[], bool] | None,
+    *,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """`pretrain` by several processes of this machine; returns and raises what `pretrain_stage` does.
+
+    Args:
+        knobs: of `pretrain`, as plain JSON values; `threads` are those of all processes together.
+        quiet: show what the processes print, torchrun's report among it, only if one died without a reason.
+    """
+    check_processes(config, processes)
+    device = knobs["device"]
+    knobs = {**knobs, "threads": max(1, knobs["threads"] // processes)}
+    if processes > 1 and not (out / SUMMARY_NAME).is_file():
+        gpus = visible_gpus(os.environ)
+        if device == "cuda" and len(gpus) < processes:
+            raise ValueError(f"{processes} processes train with a GPU each, but this job has {len(gpus)}")
+        _train_in_ranks(config, data, out, processes, knobs, progress, stop, quiet)
+    # after ranks this finds a finished training and reads its summary
+    return pretrain(config, data, out=out, progress=progress, stop=stop, **knobs)
+
+
+def _train_in_ranks(
+    config: PretrainConfig,
+    data: Path | str,
+    out: Path,
+    processes: int,
+    knobs: dict[str, Any],
+    progress: Progress | None,
+    stop: Callable[[], bool] | None,
+    quiet: bool,
 ) -> None:
-    work = json.dumps({"config": to_json(config), "data": str(data), "out": str(out), "knobs": knobs})
+    work = {"config": to_json(config), "data": str(data), "out": str(out), "knobs": knobs}
     ends: dict[str, str] = {}
-    with _torchrun(processes, knobs["threads"], work) as group:
-        asked = False
+    with (
+        tempfile.TemporaryDirectory(prefix="simpath-ranks-") as folder,
+        _torchrun(processes, knobs["threads"], work, Path(folder), quiet) as group,
+    ):
         for message in _messages(group):
-            if stop is not None and stop() and not asked:
-                asked = True
-                # one of the ranks reads it; all stop after the same step
-                with suppress(BrokenPipeError):
-                    group.stdin.write(b"stop\n")  # type: ignore[union-attr]
+            if stop is not None and stop():
+                (Path(folder) / STOP_NAME).touch()
             if "progress" in message and progress is not None:
                 progress(*message["progress"])
+            if "warning" in message:
+                log.warning("%s", message["warning"])
             for end in ("error", "stopped"):
                 if end in message:
                     ends.setdefault(end, message[end])
+        printed = (Path(folder) / PRINTED_NAME).read_text(encoding="utf-8", errors="replace")
     if "error" in ends:
         raise RuntimeError(ends["error"])
     if "stopped" in ends:
         raise SavedAndStoppedError(ends["stopped"])
     if group.returncode != 0:
+        sys.stderr.write(printed)
         raise ProcessDied(f"one of the {processes} training processes died")
 
 
 @contextmanager
-def _torchrun(processes: int, threads: int, work: str) -> Iterator[subprocess.Popen[bytes]]:
+def _torchrun(
+    processes: int, threads: int, work: dict[str, Any], folder: Path, quiet: bool
+) -> Iterator[subprocess.Popen[bytes]]:
     """The ranks and the process that watches over them: if one fails, it ends the others."""
     # torchrun leaves a directory of log files, all empty here, wherever it is told to
-    with tempfile.TemporaryDirectory(prefix="simpath-ranks-") as empty:
-        launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", f"--log-dir={empty}"]
+    launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", f"--log-dir={folder}"]
+    work = {**work, "stop": str(folder / STOP_NAME)}
+    with (folder / PRINTED_NAME).open("wb") as printed:
         group = subprocess.Popen(  # nosec B603 # our own module, arguments as a list
-            [sys.executable, "-m", *launcher, "-m", "pipelines.training", work],
+            [sys.executable, "-m", *launcher, "-m", "pipelines.training", json.dumps(work)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=printed if quiet else None,
             env=child_environment(os.environ, threads, ()),
             bufsize=0,
+            start_new_session=True,  # Ctrl-C and a signal to the whole group reach this process, which stops the ranks
         )
         assert group.stdin is not None and group.stdout is not None
         try:
@@ -197,20 +242,35 @@ def train_as_rank(work: dict[str, Any], send: Callable[[dict[str, Any]], None], 
 def main() -> int:
     channel = os.dup(1)
     os.dup2(2, 1)
-    asked = threading.Event()
-    threading.Thread(target=_watch_stdin, args=(asked,), daemon=True).start()
+    work = json.loads(sys.argv[1])
+    heard = threading.Event()
+    # a batch system may signal every process there is, torchrun too, which leaves its ranks 30 s
+    signal.signal(signal.SIGTERM, lambda number, frame: heard.set())
+    threading.Thread(target=_end_with_stdin, daemon=True).start()
 
     def send(message: dict[str, Any]) -> None:
         # in one piece, so that lines of several ranks do not mix
         os.write(channel, json.dumps(message).encode() + b"\n")
 
-    return train_as_rank(json.loads(sys.argv[1]), send, asked.is_set)
+    if os.environ["RANK"] == "0":  # the others would say the same
+        logging.getLogger().addHandler(_Sender(send))
+    return train_as_rank(work, send, lambda: heard.is_set() or Path(work["stop"]).exists())
 
 
-def _watch_stdin(asked: threading.Event) -> None:
-    """The word to stop; the process that started the ranks is gone when stdin ends."""
-    for _ in sys.stdin:
-        asked.set()
+class _Sender(logging.Handler):
+    """Warnings as messages to the process that started the ranks."""
+
+    def __init__(self, send: Callable[[dict[str, Any]], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._send = send
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._send({"warning": record.getMessage()})
+
+
+def _end_with_stdin() -> None:
+    """The process that started the ranks is gone when stdin ends."""
+    sys.stdin.read()
     os._exit(1)
 
 

@@ -88,7 +88,8 @@ def remove_classifier(model: nn.Module, arch: str) -> int:
     """
     if not is_torchvision(arch):
         model.reset_classifier(0)  # type: ignore[operator]
-        return int(model.num_features)  # type: ignore[arg-type]
+        # some have a layer between the pooled features and the classifier, which stays
+        return int(getattr(model, "head_hidden_size", None) or model.num_features)  # type: ignore[arg-type]
     linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     if not linears:
         raise ValueError(f"architecture {arch} does not end in a linear classifier, so it gives no features")
@@ -96,6 +97,24 @@ def remove_classifier(model: nn.Module, arch: str) -> int:
     width = model.get_submodule(linears[-1]).in_features
     setattr(model.get_submodule(parent), name, nn.Identity())
     return int(width)  # type: ignore[arg-type]
+
+
+def check_backbone(arch: str, *, size: int, drop_path: float) -> None:
+    """Refuses what could not be trained at that size, or not be loaded as a backbone afterwards.
+
+    Raises:
+        ValueError: what `build_backbone` and `remove_classifier` refuse, or images of `size` px that do not fit.
+    """
+    model = build_backbone(arch, num_classes=2, seed=0, drop_path=drop_path).eval()
+    width = remove_classifier(model, arch)
+    try:
+        with torch.inference_mode():
+            shape = tuple(model(torch.zeros(1, 3, size, size)).shape)
+    except (AssertionError, RuntimeError, ValueError) as error:
+        reason = str(error).split("\n")[0]
+        raise ValueError(f"architecture {arch} takes no images of {size} px: {reason}") from None
+    if shape != (1, width):
+        raise ValueError(f"architecture {arch} gives no features: its output is {shape}, expected {(1, width)}")
 
 
 def classifier_keys(model: nn.Module, arch: str) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from pretrain.checkpoint import (
 )
 from pretrain.data import OnBadShard, Progress, ShardSet, open_shards
 from pretrain.loader import Batch, ImageSource, decode_all, load_batches, whole_images
+from pretrain.model import check_backbone
 from pretrain.order import plan_batches, rank_slice, steps_per_epoch
 from pretrain.ranks import Ranks, join_ranks
 from pretrain.remote import fetch_shards, is_remote
@@ -107,6 +108,7 @@ def _run(
     stop: Callable[[], bool],
 ) -> dict[str, Any]:
     started = time.monotonic()
+    check_backbone(config.arch, size=config.size, drop_path=config.drop_path)
     opening = stopping_progress(knobs.progress if ranks.first else None, stop)
     shards = ranks.share(lambda: _open("data", data, out, knobs, opening))
     val_shards = None if val is None else ranks.share(lambda: _open("val", val, out, knobs, opening))

@@ -1,10 +1,9 @@
-"""`simpath pretrain`, `evaluate` and `embed`: backbones."""
+"""`simpath evaluate` and `embed`: backbones."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import tempfile
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -12,7 +11,6 @@ from typing import Any, Literal, get_args
 from pipelines.bar import progress_bar
 from pipelines.doctor import require_device
 from pipelines.usage import UsageError, reading_options
-from pretrain.recipes import RECIPES
 from transfer.features import FeatureConfig
 from transfer.pathways.config import METHODS, BlockDropOptions, LesionOptions, SpotTuneOptions
 from transfer.pathways.options import (
@@ -25,99 +23,6 @@ from transfer.pathways.options import (
     configure,
 )
 from transfer.score import ScoreConfig
-
-
-def pretrain(
-    data: str,
-    out: Path,
-    val: str | None = None,
-    recipe: Literal["paper", "paper-sgd", "small", "demo"] = "paper",
-    arch: str | None = None,
-    size: int | None = None,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    micro_batch: int | None = None,
-    learning_rate: float | None = None,
-    ema_decay: float | None = None,
-    precision: Literal["bf16", "fp32"] | None = None,
-    seed: int = 0,
-    device: Literal["cpu", "cuda"] = "cpu",
-    workers: int = 0,
-    threads: int | None = None,
-    on_bad_shard: Literal["stop", "skip"] = "stop",
-    shard_cache: Path | None = None,
-    checkpoint_every_s: float = 120.0,
-    keep_checkpoints: int = 2,
-    compile: bool = False,
-) -> int:
-    """Pre-train a backbone from scratch on a rendered data set; resumable.
-
-    OUT gets backbone.safetensors (torchvision's ResNet keys), metrics.jsonl and summary.json.
-
-    Args:
-        data: directory of the data set, or its http(s):// or s3:// address.
-        val: data set to measure accuracy on after every epoch; the best epoch's weights are kept beside the last.
-        out: directory of the results; run again with the same one to continue.
-        recipe: `paper` is Task2Sim's (ResNet-50, 224 px, 100 epochs); `small` is for a few thousand images of 64 px.
-        arch: another network than the recipe's, by torchvision's or timm's name.
-        size: pixels of a training image; default: the recipe's.
-        epochs: passes over the data; default: the recipe's.
-        batch_size: images for each optimiser step, over all processes of torchrun; default: the recipe's.
-        micro_batch: images for each forward pass at most, a larger batch is accumulated; default: the recipe's.
-        learning_rate: peak of the schedule; default: the recipe's.
-        ema_decay: save a moving average of the weights, for example 0.9998; 0: off; default: the recipe's.
-        precision: of the forward pass; default: the recipe's. On CPUs without AVX-512 fp32 is many times faster.
-        seed: of initialisation, order and augmentation.
-        device: where to train.
-        workers: processes that read and augment images; 0: in this one.
-        threads: CPU threads of PyTorch; default: all cores.
-        on_bad_shard: what to do about a shard that is not what the index says.
-        shard_cache: where the shards of a remote data set are kept; default: OUT/shards.
-        checkpoint_every_s: seconds between checkpoints; 0: one for each step.
-        keep_checkpoints: newest checkpoints that stay.
-        compile: use torch.compile.
-    """
-    import torch
-
-    from pretrain.model import build_backbone
-    from pretrain.train import pretrain as run_pretrain
-
-    overrides: dict[str, Any] = {
-        "seed": seed,
-        "arch": arch,
-        "size": size,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "micro_batch": micro_batch,
-        "learning_rate": learning_rate,
-        "ema_decay": ema_decay,
-        "precision": precision,
-    }
-    with reading_options():
-        config = dataclasses.replace(RECIPES[recipe], **_given(**overrides))
-        with torch.device("meta"):  # costs nothing: only the name is of interest
-            build_backbone(config.arch, num_classes=1, seed=0, drop_path=config.drop_path)
-    with progress_bar("pre-train", "steps") as progress:
-        summary = run_pretrain(
-            config,
-            data,
-            out=out,
-            val=val,
-            device=device,
-            workers=workers,
-            threads=threads,
-            compile=compile,
-            on_bad_shard=on_bad_shard,
-            shard_cache=shard_cache,
-            checkpoint_every_s=checkpoint_every_s,
-            keep_checkpoints=keep_checkpoints,
-            progress=progress,
-        )
-    if os.environ.get("RANK", "0") == "0":  # torchrun: every process has the same summary
-        print(json.dumps(summary, indent=1))
-        print(f"backbone  {out / 'backbone.safetensors'}")
-    return 0
-
 
 CROSS_VALIDATED = 5000
 """Training images up to which the probe's regularisation is chosen by cross-validation, five times as dear."""

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pretrain.model import build_backbone, remove_classifier
+from pretrain.model import build_backbone, check_backbone, remove_classifier
 
 
 @pytest.mark.parametrize(("arch", "width"), [("resnet18", 512), ("resnet50", 2048), ("regnet_y_400mf", 440)])
@@ -22,6 +22,29 @@ def test_a_timm_name_is_accepted() -> None:
     width = remove_classifier(model, "resnet10t")
     with torch.inference_mode():
         assert model(torch.randn(1, 3, 64, 64)).shape == (1, width)
+
+
+@pytest.mark.parametrize("arch", ["mobilenetv3_small_050", "test_efficientnet", "regnet_x_400mf", "mobilenet_v3_small"])
+def test_the_width_is_that_of_the_features(arch: str) -> None:
+    check_backbone(arch, size=48, drop_path=0.0)
+    model = build_backbone(arch, num_classes=5, seed=0).eval()
+    width = remove_classifier(model, arch)
+    with torch.inference_mode():
+        assert model(torch.zeros(1, 3, 48, 48)).shape == (1, width)
+
+
+@pytest.mark.parametrize(
+    ("arch", "reason"),
+    [
+        ("squeezenet1_1", "squeezenet1_1 does not end in a linear classifier, so it gives no features"),
+        ("vit_tiny_patch16_224", "vit_tiny_patch16_224 takes no images of 48 px: Input height"),
+        ("alexnet", "alexnet takes no images of 48 px: Given input size"),
+    ],
+)
+def test_what_could_not_be_trained_or_loaded_is_refused_in_one_line(arch: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=f"architecture {reason}") as error:
+        check_backbone(arch, size=48, drop_path=0.0)
+    assert "\n" not in str(error.value)
 
 
 def test_the_seed_alone_decides_the_weights() -> None:
