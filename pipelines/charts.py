@@ -163,6 +163,25 @@ def point_chart(
     return drawing(width, height, alt, *parts)
 
 
+def bar_chart(
+    title: str, unit: str, bars: Sequence[tuple[str, int]], *, alt: str, width: float = 250.0
+) -> Markup:  # fmt: skip
+    """Counts as bars, one row for each value or range; `unit` says what is counted."""
+    row, top = 16.0, 26.0
+    gutter = 12 + 6.2 * min(18, max(len(label) for label, _ in bars))
+    most = max(1, *(count for _, count in bars))
+    room = width - gutter - 14 - 7 * len(str(most))
+    height = top + row * len(bars) + 22
+    parts = [put_title(title, width)]
+    for index, (label, count) in enumerate(bars):
+        y, length = top + row * index, room * count / most
+        parts.append(put_text(gutter - 6, y + 11, shorten(label, 18), "tick", "end", full=label))
+        parts.append(tag("rect", x=gutter, y=y + 2, width=length, height=11.0, class_="bar c0"))
+        parts.append(put_text(gutter + length + 4, y + 11, str(count), "tick", "start"))
+    parts.append(put_text(4, height - 6, unit, "label", "start"))
+    return drawing(width, height, alt, *parts)
+
+
 def spread(ends: Sequence[tuple[float, Line]], *, gap: float, low: float, high: float) -> list[tuple[float, Line]]:
     """Move labels apart to at least `gap`, keeping their order, inside low to high where they fit."""
     placed: list[tuple[float, Line]] = []

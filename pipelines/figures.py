@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
 from pipelines import charts, wording
-from pipelines.summary import Setting, Summary, Trial
+from pipelines.census import BARS
+from pipelines.summary import Setting, Summary, Task, Trial
+from sim.histograms import NAMES
 from sim.params import parameter_levels
 
 STYLE = {  # colour and shape of every method in the dot chart
@@ -26,6 +30,23 @@ ORIGINS = {
     "uniform": (5, "ring", "drawn uniformly"),
     "asked": (1, "square", "asked for"),
 }
+
+QUANTITIES = {  # titles of the histograms of `sim.histograms`
+    "rotation_x_deg": "rotation about x (degrees)",
+    "rotation_y_deg": "rotation about y (degrees)",
+    "rotation_z_deg": "rotation about z (degrees)",
+    "camera_distance_m": "camera distance (m)",
+    "light_strength": "sunlight (W/m²)",
+    "light_red": "red of the light (0 to 1)",
+    "light_green": "green of the light (0 to 1)",
+    "light_blue": "blue of the light (0 to 1)",
+    "light_elevation_deg": "height of the light (degrees)",
+    "hdri": "environment (name)",
+    "focus_distance_m": "focus distance (m)",
+    "aperture_fstop": "aperture (f-number)",
+    "material": "material (name)",
+}
+SIZE_BINS = 6
 
 
 def score_chart(summary: Summary, width: float) -> Markup | None:
@@ -87,6 +108,48 @@ def heat_map(summary: Summary) -> dict[str, Any] | None:
             cells.append((min(1.0, max(0.0, on)), said) if levels else None)
         rows.append((task, cells))
     return {"names": [name.replace("_", " ") for name in names], "rows": rows}
+
+
+def histogram_charts(setting: Setting) -> list[Markup]:
+    """What the images of a setting had, one chart for each quantity that its parameters spread."""
+    drawn = []
+    histograms = setting.data.histograms if setting.data else {}
+    for quantity, bars in histograms.items():
+        if not bars:
+            continue
+        title = QUANTITIES.get(quantity, quantity.replace("_", " "))
+        unit = "parts of objects" if quantity == "material" else "images"
+        if quantity in NAMES:
+            shown, rest = bars[:BARS], bars[BARS:]
+            unit += "".join(f"; {label} in {wording.count(count)}" for label, count in rest)
+        else:
+            shown = tuple((label.replace("-", "\u2212"), count) for label, count in bars)
+        drawn.append(charts.bar_chart(title, unit, shown, alt=_bars_in_words(f"{title}, {setting.name}", unit, shown)))
+    return drawn
+
+
+def class_size_chart(task: Task) -> Markup | None:
+    """How many classes of a task have how many training images; None where all have as many."""
+    sizes = next((split.per_class for split in task.splits if split.name == "train"), ())
+    if len(set(sizes)) < 2:
+        return None
+    bars = _size_bins(sizes)
+    title, unit = f"{task.name}: class sizes", "classes by their training images"
+    return charts.bar_chart(title, unit, bars, alt=_bars_in_words(title, unit, bars))
+
+
+def _size_bins(sizes: Sequence[int]) -> list[tuple[str, int]]:
+    """Numbers of classes by size, in at most SIZE_BINS ranges of whole numbers."""
+    low, high = min(sizes), max(sizes)
+    step = -(-(high - low + 1) // SIZE_BINS)
+    counts = Counter((size - low) // step for size in sizes)
+    ranges = [(start, min(start + step - 1, high)) for start in range(low, high + 1, step)]
+    labels = [wording.count(a) if a == b else f"{wording.count(a)} to {wording.count(b)}" for a, b in ranges]
+    return [(label, counts[index]) for index, label in enumerate(labels)]
+
+
+def _bars_in_words(title: str, unit: str, bars: Sequence[tuple[str, int]]) -> str:
+    return f"Histogram of {title}, in {unit}: {'; '.join(f'{label}: {count}' for label, count in bars)}."
 
 
 def training_curves(summary: Summary, run_dir: Path) -> tuple[list[Markup], list[str]]:

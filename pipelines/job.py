@@ -25,6 +25,7 @@ import psutil
 
 from pipelines.artifact import Key, Store
 from pipelines.configs import from_json
+from pipelines.machine import describe_machine
 
 T = TypeVar("T")
 Emit = Callable[[dict[str, Any]], None]
@@ -153,7 +154,7 @@ def run_job(job: Job, emit: Emit, session: Session, stop: StopRequest | None = N
             job.key,
             make,
             on_wait=lambda holder, waited_s: emit(_message(job, 0, 0, f"waiting {waited_s:.0f} s for {holder}")),
-            note={"log": job.log, "host": socket.gethostname(), "cores": job.cores},
+            note={"log": job.log, "host": socket.gethostname(), "cores": job.cores, "machine": describe_machine()},
         )
     except Stopped:
         status, error = "stopped", "stopped by SIGTERM"

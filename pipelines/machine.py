@@ -1,14 +1,23 @@
-"""What a run says of where it was made: versions of the packages, processor, GPU, memory."""
+"""What a run says of where it was made: versions of the packages, processor, GPU, memory.
+
+Every artifact's metadata hold the machine of the process that made it (see `pipelines.job`), beside the times that it
+took; neither is part of its key or of its files.
+"""
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import os
 import platform
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from pipelines.summary import Machine
 
 VERSIONS = (
     "simpath",
@@ -35,6 +44,7 @@ def package_versions() -> dict[str, str]:
     return found
 
 
+@functools.cache
 def describe_machine() -> dict[str, Any]:
     """The machine that this process runs on: cpu, cores, gpu, memory_gb, platform."""
     model = next(
@@ -49,12 +59,29 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
+def machine_rows(artifacts: Iterable[Mapping[str, Any]]) -> tuple[Machine, ...]:
+    """The kinds of machines that made these artifacts, from their metadata; the busiest first.
+
+    Machines of one kind have the same processor, cores for the process, and GPUs. Artifacts of an older simpath say
+    nothing of it: they count as one kind, "not recorded".
+    """
+    hosts: dict[tuple[str, int | None, str | None], set[str]] = {}
+    stages: dict[tuple[str, int | None, str | None], Counter[str]] = {}
+    for metadata in artifacts:
+        made_on = metadata.get("machine", {})
+        kind = (made_on.get("cpu", "not recorded"), made_on.get("cores"), made_on.get("gpu"))
+        hosts.setdefault(kind, set()).add(metadata.get("host", "a host that was not recorded"))
+        stages.setdefault(kind, Counter())[metadata["stage"]] += 1
+    busiest = sorted(stages, key=lambda kind: -stages[kind].total())
+    return tuple(Machine(*kind, tuple(sorted(hosts[kind])), dict(stages[kind].most_common())) for kind in busiest)
+
+
 def _gpu_name() -> str | None:
     """As the driver tells it; this process loads no PyTorch for it."""
     names = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
     lines = [line for path in names for line in path.read_text(encoding="utf-8").splitlines()]
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("Model:")]
-    return ", ".join(models) or None
+    models = Counter(line.split(":", 1)[1].strip() for line in lines if line.startswith("Model:"))
+    return ", ".join(f"{count} x {model}" if count > 1 else model for model, count in models.items()) or None
 
 
 def _cpuinfo() -> list[str]:

@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from pipelines import choices, figures, svg, wording
 from pipelines.pictures import Picture, embed_picture, write_whole
-from pipelines.summary import Comparison, Score, Setting, Summary, load_summary
+from pipelines.summary import Comparison, Score, Setting, Summary, Task, load_summary
 from pipelines.templates import page_template
 from sim.params import parameter_levels
 
@@ -59,6 +59,9 @@ def render_page(summary: Summary, run_dir: Path) -> str:
         "interval": wording.interval,
         "verdict": wording.verdict,
         "breakable": breakable,
+        "per_class": wording.per_class,
+        "imbalance": wording.imbalance,
+        "file_size": wording.file_size,
     }
     return page_template("report_template.html", filters).render(build_view(summary, run_dir))
 
@@ -83,6 +86,8 @@ def build_view(summary: Summary, run_dir: Path) -> dict[str, Any]:
         "sheets": _setting_sheets(summary, run_dir),
         "left_out": _sheets_left_out(summary),
         "task_sheets": {task.name: read_sheet(run_dir, task.sheet, TASK_SHEET_WIDTH) for task in summary.tasks},
+        "task_rows": _task_rows(summary),
+        "class_sizes": [chart for task in summary.tasks if (chart := figures.class_size_chart(task))],
         "chosen_names": {task: summary.setting_name(setting) for task, setting in summary.chosen.items()},
         "chips": {setting.id: chips(setting) for setting in summary.settings},
         "rewards": figures.reward_charts(summary),
@@ -96,13 +101,11 @@ def build_view(summary: Summary, run_dir: Path) -> dict[str, Any]:
         "curves": curves,
         "curve_problems": curve_problems,
         "shown_settings": summary.settings[:MAX_SETTING_ROWS],
+        "drawn": _drawn(summary),
         "config": json.dumps(summary.config, indent=2, ensure_ascii=False),
         "files": [(name, what) for name, what in FILES if (run_dir / name).exists() or name == "report.html"],
-        "single_commands": {
-            "settings": [(row.name, row.command) for row in summary.settings if row.command],
-            "tasks": [(row.name, row.command) for row in summary.tasks if row.command],
-            "transfer": [(f"{row.method} on {row.task}", row.command) for row in summary.transfer if row.command],
-        },
+        "render_commands": [(row.name, (row.command,)) for row in summary.settings if row.command],
+        "score_commands": [(f"{row.method} on {row.task}", row.commands) for row in summary.transfer if row.commands],
         "remake": ("simpath", "report", str(run_dir)),
     }
 
@@ -111,6 +114,7 @@ FILES = (
     ("report.html", "this page"),
     ("summary.json", "every number of this page, for programs"),
     ("transfer.csv", "the transfer table"),
+    ("transfer_table.html", "the same with means by group, ranks and other metrics; also as .csv and .md"),
     ("trials.csv", "every evaluation: task, setting, reward"),
     ("pictures", "contact sheets of settings and tasks"),
     ("backbones", "the pre-trained network chosen for each task"),
@@ -200,6 +204,24 @@ def _seeds(summary: Summary) -> str:
 def breakable(name: str) -> Markup:
     """A name that may be broken after its underscores on a narrow screen."""
     return Markup("_<wbr>").join(name.split("_"))
+
+
+def _task_rows(summary: Summary) -> list[tuple[Task, list[int | None], tuple[int, ...], int]]:
+    """Tasks with their images in each split, training images of each class, and images that could not be read."""
+    rows = []
+    for task in summary.tasks:
+        splits = {split.name: split for split in task.splits}
+        if "train" in splits:
+            images = [sum(splits[name].per_class) if name in splits else None for name in ("train", "val", "test")]
+            rows.append((task, images, splits["train"].per_class, sum(split.skipped for split in task.splits)))
+    return rows
+
+
+def _drawn(summary: Summary) -> list[tuple[Setting, list[Markup]]]:
+    """Settings with the histograms of their parameters; the first are those that are compared by eye."""
+    pair = {setting.id for setting in _pair(summary)}
+    shown = sorted(summary.important_settings(), key=lambda setting: setting.id not in pair)[:MAX_SHEETS]
+    return [(setting, charts) for setting in shown if (charts := figures.histogram_charts(setting))]
 
 
 def _tiles(summary: Summary) -> list[tuple[str, str]]:

@@ -24,6 +24,17 @@ Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
+class Split:
+    """The images of one split of a task that could be read: train, val or test."""
+
+    name: str
+    per_class: tuple[int, ...]
+    """In the order of the task's classes."""
+    skipped: int = 0
+    """Images that could not be read."""
+
+
+@dataclass(frozen=True)
 class Task:
     """One downstream task; `sheet` is a picture of some of its images."""
 
@@ -33,14 +44,34 @@ class Task:
     n_train: int | None = None
     n_test: int | None = None
     sheet: str | None = None
-    command: Command | None = None
+    splits: tuple[Split, ...] = ()
+
+
+@dataclass(frozen=True)
+class DataStatistics:
+    """What a rendered data set holds."""
+
+    num_bytes: int
+    """Of its shards."""
+    num_shards: int
+    per_class: tuple[int, ...]
+    """Images of each class that has some."""
+    pixel_mean: float
+    """Of values from 0 to 255, as the deviation below."""
+    pixel_deviation: float
+    decoded: int
+    """The first images of the set, from which the two come."""
+    counted: int
+    """The first images of the set, from which the histograms come."""
+    histograms: dict[str, tuple[tuple[str, int], ...]]
+    """Of what the varied parameters spread: quantity -> (value or range, images)."""
 
 
 @dataclass(frozen=True)
 class Setting:
     """One choice of simulation parameters that was rendered and pre-trained on.
 
-    `metrics` names a training log as `pretrain.watch` writes it, inside the run's directory.
+    `metrics` names a training log as `pretrain.watch` writes it, inside the run's directory; `command` renders.
     """
 
     id: str
@@ -56,6 +87,7 @@ class Setting:
     metrics: str | None = None
     digest: str | None = None
     command: Command | None = None
+    data: DataStatistics | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +113,8 @@ class Score:
     n_test: int | None = None
     seeds: int | None = None
     metric: str = "accuracy"
-    command: Command | None = None
+    commands: tuple[Command, ...] = ()
+    """Each scores one of the backbones; the score is their mean."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +163,17 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Machine:
+    """Machines of one kind, and how many artifacts of each stage were made there."""
+
+    cpu: str
+    cores: int | None
+    gpu: str | None
+    hosts: tuple[str, ...]
+    stages: dict[str, int]
+
+
+@dataclass(frozen=True)
 class NamedCommand:
     """A command that makes one kind of number on the page."""
 
@@ -148,7 +192,8 @@ class Summary:
     seconds: float | None = None
     missing: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
-    machine: dict[str, Any] = field(default_factory=dict)
+    machine: dict[str, Any] = field(default_factory=dict)  # of the command; what the stages ran on is in `machines`
+    machines: tuple[Machine, ...] = ()
     config: dict[str, Any] = field(default_factory=dict)
     protocol: tuple[str, ...] = ()  # sentences: how rewards, scores and intervals are made
     tasks: tuple[Task, ...] = ()

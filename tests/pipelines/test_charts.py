@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.charts import Dot, Line, Point, dot_chart, line_chart, point_chart, spread
+from pipelines.charts import Dot, Line, Point, bar_chart, dot_chart, line_chart, point_chart, spread
 
 
 @pytest.mark.parametrize("width", [380.0, 760.0])
@@ -20,6 +20,17 @@ def test_every_dot_has_its_interval_and_a_tooltip(width: float) -> None:
     assert lines.count("whisker c0") == 1 and lines.count("whisker c1") == 0
     tips = [title.firstChild.nodeValue for title in chart.getElementsByTagName("title")]
     assert tips == ["a task, chosen: 70 %, 95 % interval 66 to 74", "a task, random: 60 %"]
+
+
+def test_bars_are_as_long_as_their_counts_and_say_them() -> None:
+    bars = [("0 to 1", 40), ("a name that is far too long for its place", 10), ("none", 0)]
+    chart = xml.dom.minidom.parseString(str(bar_chart("height (m)", "images", bars, alt="said")))
+    lengths = [float(bar.getAttribute("width")) for bar in chart.getElementsByTagName("rect")]
+    assert len(lengths) == 3 and lengths[1] == pytest.approx(lengths[0] / 4, abs=0.1) and lengths[2] == 0
+    texts = [text.lastChild.nodeValue for text in chart.getElementsByTagName("text")]
+    assert texts == ["height (m)", "0 to 1", "40", "a name that is fa…", "10", "none", "0", "images"]
+    assert chart.getElementsByTagName("title")[0].firstChild.nodeValue == bars[1][0]
+    assert chart.documentElement.getAttribute("aria-label") == "said"
 
 
 def test_a_gap_breaks_a_line_and_an_uncoloured_line_has_no_label() -> None:

@@ -47,6 +47,10 @@ def make_run(root: Path, *, tasks: int = 3, settings: int = 5, seed: int = 0) ->
                 "n_train": 800,
                 "n_test": 400,
                 "sheet": f"pictures/task-{index}.png",
+                "splits": [
+                    {"name": "train", "per_class": [80] * 10 if index == 0 else [80 + 13 * n for n in range(10)]},
+                    {"name": "test", "per_class": [40] * 10, "skipped": 3 * index},
+                ],
             }
         )
     for index, action in enumerate(actions):
@@ -76,6 +80,21 @@ def make_run(root: Path, *, tasks: int = 3, settings: int = 5, seed: int = 0) ->
                 "metrics": f"logs/s{index}.jsonl",
                 "digest": "3f9a1c0b77d2e4",
                 "command": ["simpath", "render", "--out", f"my data/s{index}", "--num-images", "480"],
+                "data": {
+                    "num_bytes": 2_580_480,
+                    "num_shards": 4,
+                    "per_class": [20] * 24,
+                    "pixel_mean": 120.4,
+                    "pixel_deviation": 51.0,
+                    "decoded": 48,
+                    "counted": 480,
+                    "histograms": {
+                        "light_elevation_deg": [["-10 to 20", 300], ["20 to 50", 180]],
+                        "hdri": [["sunrise", 60], *([f"city-{n}", 50] for n in range(7)), ["4 more", 70]],
+                    }
+                    if index
+                    else {},
+                },
             }
         )
     chosen = {}
@@ -112,6 +131,7 @@ def make_run(root: Path, *, tasks: int = 3, settings: int = 5, seed: int = 0) ->
                     "n_test": 400,
                     "seeds": 3,
                     "metric": "accuracy",
+                    "commands": [["simpath", "evaluate", "--backbone", f"my store/{n}", "--task", name] for n in "01"],
                 }
             )
         for baseline in ("random weights", "all_on"):
@@ -150,6 +170,17 @@ def make_run(root: Path, *, tasks: int = 3, settings: int = 5, seed: int = 0) ->
             "gpu": None,
             "platform": "Linux x86_64",
         },
+        "machines": [
+            {
+                "cpu": "Xeon Gold 6140",
+                "cores": 36,
+                "gpu": "4 x Tesla V100",
+                "hosts": [f"node-{n}" for n in range(6)],
+                "stages": {"render_shard": 1020, "pretrain": 5},
+            },
+            {"cpu": "not recorded", "cores": None, "gpu": None, "hosts": ["desk"], "stages": {"reward": 15}},
+        ],
+        "commands": [{"what": "Pre-training", "command": ["simpath", "pretrain", "--recipe", "demo"]}],
         "config": {"render": {"size": 64, "samples": 8}, "pretrain": {"arch": "resnet18", "epochs": 15}},
         "protocol": ["Intervals are bootstraps over test images; differences are paired by image."],
         "tasks": task_rows,
@@ -269,11 +300,12 @@ def test_every_chart_has_a_title_axis_labels_and_alternative_text(tmp_path: Path
     make_run(tmp_path)
     page = read(tmp_path)
     drawn = [attributes for tag, attributes in page.tags if tag == "svg" and attributes.get("class") == "chart"]
-    assert len(drawn) == 2 + 3 + 2  # dots wide and narrow, rewards, loss and accuracy
+    # dots wide and narrow, rewards, loss and accuracy; class sizes of two tasks, two quantities of four settings
+    assert len(drawn) == 2 + 3 + 2 + 2 + 4 * 2
     assert all(len(attributes["aria-label"] or "") > 40 for attributes in drawn)
     classes = [attributes.get("class") for tag, attributes in page.tags if tag == "text"]
     assert classes.count("title") == len(drawn)
-    assert classes.count("label") == 2 + 2 * 3 + 2 * 2
+    assert classes.count("label") == 2 + 2 * 3 + 2 * 2 + 2 + 4 * 2
     for words in (
         "score (%)",
         "reward (%)",
@@ -281,6 +313,8 @@ def test_every_chart_has_a_title_axis_labels_and_alternative_text(tmp_path: Path
         "epoch",
         "cross-entropy (nats)",
         "accuracy (%)",
+        "height of the light (degrees)",
+        "textures: class sizes",
     ):
         assert words in page.text
 
@@ -312,7 +346,9 @@ def test_the_best_score_of_each_row_is_marked_and_the_chosen_trial_is_ringed(tmp
     assert classes.count("ring") == 3
 
 
-@pytest.mark.parametrize("where", ["task", "description", "setting", "level", "version", "missing", "command"])
+@pytest.mark.parametrize(
+    "where", ["task", "description", "setting", "level", "version", "missing", "command", "environment", "host"]
+)
 def test_hostile_names_stay_text(tmp_path: Path, where: str) -> None:
     make_run(tmp_path)
     text = (tmp_path / "summary.json").read_text(encoding="utf-8")
@@ -324,6 +360,8 @@ def test_hostile_names_stay_text(tmp_path: Path, where: str) -> None:
         "version": "4.2.20",
         "missing": '"missing": []',
         "command": "my demo",
+        "environment": "sunrise",
+        "host": "node-1",
     }[where]
     assert old in text
     new = f'"missing": ["{HOSTILE}"]' if where == "missing" else HOSTILE
@@ -343,6 +381,39 @@ def test_stages_say_what_they_took_where_it_was_recorded(tmp_path: Path) -> None
         '<td class="num">2 h 2 min</td><td class="num">1\u202f234 MB</td>'
     )
     assert pretrain.startswith("pretrain<") and pretrain.endswith('<td class="num">–</td><td class="num">–</td>')
+
+
+def test_data_sets_and_tasks_are_counted(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    page = read(tmp_path)
+    assert "20 each" in page.text and "64 x 64" in page.text and "2.6 MB" in page.text and "120 ± 51" in page.text
+    assert "over the first 48 images" in page.text
+    assert "80 to 197, median 138" in page.text and "2.5 times" in page.text and "6 unreadable" in page.text
+    opened = [attributes for tag, attributes in page.tags if tag == "details" and "open" in attributes]
+    assert len(opened) == 1
+    bars = [
+        attributes["aria-label"] or "" for tag, attributes in page.tags if tag == "svg" and "aria-label" in attributes
+    ]
+    assert any("all on, in images: −10 to 20: 300; 20 to 50: 180." in text for text in bars)
+    assert any("all on, in images; 4 more in 70: sunrise: 60; city-0: 50; " in text for text in bars)
+    assert any(
+        "in classes by their training images: 80 to 99: 2; 100 to 119: 2; 120 to 139: 1;" in text for text in bars
+    )
+
+
+def test_the_machines_that_made_the_numbers_are_named_with_their_stages(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    text = read(tmp_path).text
+    assert "Xeon Gold 6140" in text and "4 x Tesla V100" in text and "1 020 render_shard, 5 pretrain" in text
+    assert "node-0, node-1, node-2, node-3 and 2 more" in text and "15 reward" in text
+
+
+def test_every_score_has_its_commands(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    text = read(tmp_path).text
+    for index in range(2):
+        assert f"simpath evaluate --backbone 'my store/{index}' --task textures" in text
+    assert text.count("simpath evaluate") == 3 * 4 * 2 and "simpath pretrain --recipe demo" in text
 
 
 def test_printed_commands_are_quoted_for_the_shell(tmp_path: Path) -> None:
@@ -366,6 +437,7 @@ def test_printed_commands_are_quoted_for_the_shell(tmp_path: Path) -> None:
         ("stages", "The stages of this run were not recorded"),
         ("versions", "Versions were not recorded"),
         ("machine", "The machine was not recorded"),
+        ("machines", "The machines that ran the stages were not recorded"),
         ("config", "The configuration was not recorded"),
         ("preference", "was not tested in this run"),
     ],
@@ -377,6 +449,17 @@ def test_a_missing_part_is_left_out_with_a_reason(tmp_path: Path, key: str, why:
     save(tmp_path, summary)
     page = read(tmp_path)
     assert why in page.text and not page.open
+
+
+def test_statistics_that_were_not_recorded_are_left_out_with_a_reason(tmp_path: Path) -> None:
+    summary = make_run(tmp_path, tasks=2, settings=2)
+    for row in [*summary["settings"], *summary["tasks"]]:
+        row.pop("data", None)
+        row.pop("splits", None)
+    save(tmp_path, summary)
+    page = read(tmp_path)
+    assert "How many images each class of the tasks has was not recorded" in page.text and not page.open
+    assert "There are no histograms: no parameter varied, or its values were not counted" in page.text
 
 
 def test_a_run_that_has_only_begun_still_has_a_page(tmp_path: Path) -> None:

@@ -9,20 +9,43 @@ from typing import Any
 
 import pytest
 
-from pipelines.summary import Comparison, Preference, Score, Setting, Summary, Task, Trial, load_summary, read_row
+from pipelines.summary import (
+    Comparison,
+    DataStatistics,
+    Machine,
+    NamedCommand,
+    Preference,
+    Score,
+    Setting,
+    Split,
+    Summary,
+    Task,
+    Trial,
+    load_summary,
+    read_row,
+)
 
+DATA = DataStatistics(9, 1, (2, 2), 99.5, 20.0, 4, 4, {"hdri": (("city", 3), ("dawn", 1))})
 FULL = Summary(
     "small",
     "partial",
     ("simpath", "run", "small"),
     missing=("render s1: disk full",),
     machine={"gpu": None, "cores": 2},
-    tasks=(Task("a", num_classes=3, command="simpath tasks"), Task("b")),
-    settings=(Setting("s0", "all off", {"background": "fixed"}), Setting("s1", "asked 1", {"background": "random"})),
+    machines=(Machine("Xeon", 36, None, ("a", "b"), {"pretrain": 2}),),
+    commands=(NamedCommand("pre-train", ("simpath", "pretrain")),),
+    tasks=(Task("a", num_classes=2, splits=(Split("train", (5, 0), 1), Split("test", (2, 2)))), Task("b")),
+    settings=(
+        Setting("s0", "all off", {"background": "fixed"}),
+        Setting("s1", "asked 1", {"background": "random"}, data=DATA),
+    ),
     trials=(Trial(0, "a", "s0", 71.5, "all_off"), Trial(1, "a", "s1", 80.0), Trial(0, "b", "s0", None, "all_off")),
     probabilities={"a": {"background": {"fixed": 0.25, "random": 0.75}}},
     chosen={"a": "s1"},
-    transfer=(Score("a", "chosen", 80.0, ("s1",), (75.0, 85.0), 300, 3), Score("b", "chosen", 60.0)),
+    transfer=(
+        Score("a", "chosen", 80.0, ("s1",), (75.0, 85.0), 300, 3, commands=("one", ("two", "words"))),
+        Score("b", "chosen", 60.0),
+    ),
     comparisons=(Comparison("a", "chosen", "all_on", 2.0, (-1.0, 5.0)),),
     preference=Preference(False, "none"),
 )
@@ -60,7 +83,8 @@ def test_numbers_that_json_cannot_hold_are_read_as_missing(tmp_path: Path) -> No
         (Trial, {"order": 1, "task": "a", "setting": "s", "reward": False}, r"row\.reward must be float"),
         (Comparison, {"task": "a", "a": "x", "b": "y", "difference": 1, "ci95": [1, None]}, r"row\.ci95\[1\]"),
         (Setting, {"id": "s", "name": "n", "params": {"background": 3}}, r"row\.params\['background'\] must be str"),
-        (Task, {"name": "a", "command": [1]}, r"row\.command\[0\] must be str"),
+        (NamedCommand, {"what": "a", "command": [1]}, r"row\.command\[0\] must be str"),
+        (Task, {"name": "a", "splits": [{"name": "train", "per_class": 3}]}, r"row\.splits\[0\]\.per_class must be"),
     ],
 )
 def test_a_wrong_entry_is_named(kind: type[Any], raw: object, message: str) -> None:
