@@ -29,6 +29,8 @@ class Finished:
     """Accuracy and what the task's community reports beside it, in percent."""
     skipped: tuple[tuple[str, str, str], ...]
     """Unreadable images: part, name, reason."""
+    settings: str
+    """The configuration but for its seed, as text: seeds of one experiment share it."""
     protocol: str
     """Protocol of published numbers that this may stand beside (see `transfer.published`); empty: none."""
 
@@ -57,6 +59,7 @@ def read_finished(folder: Path) -> Finished:
         summary.get("index"),
         {name: value for name, value in summary["metrics"].items() if name in ("accuracy", *summary["also_report"])},
         skipped_images(summary),
+        json.dumps({name: v for name, v in summary.get("config", {}).items() if name != "seed"}, sort_keys=True),
         matched_protocol(summary, arch, len(labels)),
     )
 

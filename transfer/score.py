@@ -1,12 +1,12 @@
 """Cached features in, scores out: the reward (training split only) and the final score (test split, touched
-once)."""
+once). Where choices were made on a validation part, index.csv beside the score says which images it holds."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from transfer.knn import TEMPERATURE, knn_predict
 from transfer.linear import SWEEP_45, LogisticRegression, Scaling, fit_scaler
-from transfer.splits import cross_validation_folds, validation_mask
+from transfer.splits import cross_validation_folds, format_index, parse_index, validation_mask
 
 if TYPE_CHECKING:
     import torch
@@ -85,6 +85,7 @@ def reward(
     held_out = _held_out(config, y.numpy(), val.numpy().astype(bool), groups)
     rates = _selection_rates(config, x, y, len(about["classes"]), held_out, progress)  # (L,)
     best = int(rates.argmax())  # of equal ones the strongest regularisation
+    _write_carved_index(config, features_dir, held_out, out)
     result = {
         "reward": float(rates[best]),
         "task": about["task"],
@@ -139,6 +140,7 @@ def final(
             groups = data["train.group"].numpy() if "train.group" in data else None
             held_out = _held_out(config, y.numpy(), data["train.val"].numpy().astype(bool), groups)
             rates = _selection_rates(config, x, y, classes, held_out, progress)
+            _write_carved_index(config, features_dir, held_out, out)
             l2 = config.l2_values()[int(rates.argmax())]
         scaler = fit_scaler(x, config.scaling)
         fit = LogisticRegression(scaler(x), y, classes).solve(l2)
@@ -152,6 +154,7 @@ def final(
         "l2": l2,
         "split": about["split"],
         "notes": about["notes"],
+        **{key: about[key] for key in ("backbone", "index", "skipped")},
     }
     _write_summary(out, config, result)
     return result
@@ -268,6 +271,19 @@ def _held_out(config: ScoreConfig, labels: np.ndarray, val: np.ndarray, groups: 
     if not val.any() or val.all():
         raise ValueError(f"{len(labels)} training images leave no validation part of {config.validation_fraction}")
     return np.where(val, 0, -1)
+
+
+def _write_carved_index(config: ScoreConfig, features_dir: Path, held_out: np.ndarray, out: Path) -> None:
+    """index.csv in `out`: that of the features, with the training images that choices were made on as val."""
+    from pretrain.checkpoint import write_atomic
+
+    if config.selection != "val":
+        return
+    rows = parse_index((features_dir / "index.csv").read_text(encoding="utf-8"))
+    parts = np.where(held_out == 0, "val", "train").tolist()  # training rows come first, as in features.safetensors
+    carved = [replace(row, split=part) for row, part in zip(rows, parts, strict=False)]
+    text = format_index([*carved, *rows[len(parts) :]])
+    write_atomic(out / "index.csv", lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
 
 
 def _selection_rates(

@@ -129,8 +129,8 @@ def build_table(
         seed: of the bootstrap over test images and seeds (`transfer.intervals`).
 
     Raises:
-        ValueError: no result, an unknown method in `against`, results of several protocols, or results of one task with
-            different test images.
+        ValueError: no result, an unknown method in `against`, results of several protocols, results of one task with
+            different test images, or seeds of one cell with different configurations.
     """
     methods = tuple(results)
     by_cell: dict[tuple[str, str], list[Finished]] = {}
@@ -177,6 +177,12 @@ def _require_same_images(task: str, results: Sequence[Finished]) -> None:
 
 
 def _cell(found: Sequence[Finished], seed: int) -> Cell:
+    other = next((result for result in found if result.settings != found[0].settings), None)
+    if other is not None:
+        raise ValueError(
+            f"task {other.task}: {found[0].folder} and {other.folder} are no seeds of one experiment: their "
+            "configurations differ; give them columns of their own"
+        )
     correct = np.concatenate([result.correct for result in found])
     metrics = {name: float(np.mean([result.metrics[name] for result in found])) for name in found[0].metrics}
     skipped = tuple(dict.fromkeys(image for result in found for image in result.skipped))

@@ -20,6 +20,7 @@ from transfer.score import (
     paired_bootstrap,
     reward,
 )
+from transfer.splits import IndexRow, format_index, parse_index
 
 
 def cached(root: Path, *, shift: float = 2.0, count: int = 90, classes: int = 3, groups: bool = False) -> Path:
@@ -44,7 +45,13 @@ def cached(root: Path, *, shift: float = 2.0, count: int = 90, classes: int = 3,
         "split": "made",
         "notes": [],
         "also_report": [],
+        "backbone": "toy sha256:0",
+        "index": "0",
+        "skipped": {"train": [["broken.png", "no picture"]]},
     }
+    rows = [IndexRow("train", int(label), str(label), f"train/{i}") for i, label in enumerate(train_y)]
+    rows += [IndexRow("test", int(label), str(label), f"test/{i}") for i, label in enumerate(test_y)]
+    (root / "index.csv").write_text(format_index(rows), encoding="utf-8")
     (root / "summary.json").write_text(json.dumps(about), encoding="utf-8")
     return root
 
@@ -82,6 +89,28 @@ def test_a_given_validation_part_is_what_is_held_out(tmp_path: Path) -> None:
     assert reward(ScoreConfig(selection="cv"), features, out=tmp_path / "b")["n_held_out"] == 90
 
 
+@pytest.mark.parametrize("given", [0, 21])
+def test_the_validation_part_that_choices_were_made_on_stands_in_an_index(tmp_path: Path, given: int) -> None:
+    features = cached(tmp_path / "f")
+    tensors = load_file(features / "features.safetensors")
+    tensors["train.val"][:given] = 1
+    save_file(tensors, features / "features.safetensors")
+    config = ScoreConfig(selection="val")
+    held_out = reward(config, features, out=tmp_path / "r")["n_held_out"]
+    final(config, features, out=tmp_path / "t")
+    texts = [(tmp_path / name / "index.csv").read_text(encoding="utf-8") for name in ("r", "t")]
+    rows = parse_index(texts[0])
+    assert texts[0] == texts[1] and [row.name for row in rows] == [f"train/{i}" for i in range(90)] + [
+        f"test/{i}" for i in range(120)
+    ]
+    counts = {part: sum(row.split == part for row in rows) for part in ("train", "val", "test")}
+    assert counts == {"train": 90 - held_out, "val": held_out, "test": 120} and held_out == (given or 27)
+    if given:
+        assert [row.split for row in rows[:22]] == ["val"] * 21 + ["train"]
+    reward(ScoreConfig(selection="cv"), features, out=tmp_path / "cv")
+    assert not (tmp_path / "cv" / "index.csv").exists()
+
+
 def test_groups_are_respected_in_folds(tmp_path: Path) -> None:
     """Pairs of equal rows with random labels: only a leak between folds could predict them."""
     features = cached(tmp_path / "f", groups=True, count=200, classes=2)
@@ -106,6 +135,7 @@ def test_the_final_score_is_the_mean_of_the_saved_correctness(tmp_path: Path, me
     low, high = result["ci95"]
     assert low < result["score"] < high and high - low < 25
     assert result["metrics"]["accuracy"] == pytest.approx(result["score"], abs=1e-3)
+    assert result["skipped"] == {"train": [["broken.png", "no picture"]]} and result["backbone"] == "toy sha256:0"
 
 
 @pytest.mark.parametrize("method", ["linear", "knn"])
@@ -185,6 +215,18 @@ def test_metrics_equal_those_of_scikit_learn_on_unbalanced_classes() -> None:
     assert metrics["macro_auc"] == pytest.approx(
         100 * roc_auc_score(labels, probabilities, multi_class="ovr", average="macro"), abs=1e-3
     )
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_top_1_equals_that_of_torchmetrics(tied: bool) -> None:
+    from torchmetrics.functional.classification import multiclass_accuracy
+
+    rng = np.random.default_rng(0)
+    labels = torch.from_numpy(rng.integers(0, 5, 1000))
+    probabilities = torch.from_numpy(rng.integers(0, 3, (1000, 5)) if tied else rng.random((1000, 5))).float()
+    theirs = float(multiclass_accuracy(probabilities, labels, num_classes=5, average="micro"))
+    assert 0.1 < theirs < 0.3
+    assert classification_metrics(probabilities, labels, ())["accuracy"] == pytest.approx(100 * theirs, abs=1e-3)
 
 
 def test_metrics_are_those_that_are_asked_for() -> None:

@@ -260,5 +260,9 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     elsewhere = finished(tmp_path / "e" / "AID", 0.5, index="j")
     with pytest.raises(ValueError, match="of two splits"):
         build_table({"a": [large], "b": [elsewhere]})
+    one, two = (finished(tmp_path / str(k) / "AID", 0.5, config={"k": k, "seed": 0}) for k in (1, 2))
+    with pytest.raises(ValueError, match="no seeds of one experiment"):
+        build_table({"a": [one, two]})
+    assert build_table({"a": [one], "b": [two]}).complete == ("AID",)
     with pytest.raises(ValueError, match="several protocols, knn, linear"):
         build_table({"a": [large], "b": [finished(tmp_path / "k" / "AID", 0.5, method="knn")]})
