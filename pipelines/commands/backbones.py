@@ -10,7 +10,10 @@ from typing import Any, Literal, get_args
 
 from pipelines.bar import progress_bar
 from pipelines.doctor import require_device
+from pipelines.scores import result_line, result_text
+from pipelines.terminal import say
 from pipelines.usage import UsageError, reading_options
+from transfer.catalogue import task_row
 from transfer.features import FeatureConfig
 from transfer.pathways.config import METHODS, BlockDropOptions, LesionOptions, SpotTuneOptions
 from transfer.pathways.options import (
@@ -59,6 +62,11 @@ def evaluate(
     epochs: int | None = None,
     seeds: tuple[int, ...] | None = None,
     split: Literal["published", "grouped"] = "published",
+    selection: Literal["cv", "val"] | None = None,
+    sweep: Literal["short", "full"] | None = None,
+    split_seed: int = 0,
+    precision: Literal["bf16", "fp32"] | None = None,
+    max_unreadable: float | None = None,
     seed: int = 0,
     device: Literal["cpu", "cuda"] = "cpu",
     threads: int | None = None,
@@ -70,6 +78,8 @@ def evaluate(
     """Score a backbone on a downstream task, once on its test split.
 
     The last line is one JSON object {task, method, metric, score, ci95, n_train, n_test, seeds}, scores in percent.
+    Above it stand the metrics that are usual for the task beside accuracy, and images that could not be read. `simpath
+    tasks table` puts the results of several backbones side by side.
 
     Args:
         backbone: a backbone.safetensors, or random:ARCH[:SEED], or torchvision:ARCH.
@@ -90,7 +100,16 @@ def evaluate(
         epochs: of the trained methods; default: the method's.
         seeds: of the trained methods, one network each; default: the method's.
         split: grouped keeps patients, lesions and leaves on one side, where the task knows them.
-        seed: of splits that the task does not bring, folds and bootstrap.
+        selection: how linear chooses its regularisation, whatever the number of training images: by cross-validation
+            or on a validation part.
+        sweep: regularisations that linear tries: full, 45 of them, is the default; short, 15, is that of `simpath run`.
+        split_seed: of the 70/30 split of your own data that brings none; that of the named sets is fixed.
+        precision: of the forward pass; default: bf16 for linear_sgd and finetune, else fp32. On CPUs without AVX-512
+            fp32 is many times faster.
+        max_unreadable: share of a split's images that may be broken and skipped, more is an error; default: 0.02; of
+            knn, linear, linear_sgd and finetune.
+        seed: of knn and linear: folds, validation part and bootstrap; of linear_sgd and finetune: the network, as
+            --seeds.
         device: where the network runs.
         threads: CPU threads; default: all cores.
         training: of the methods with a validation part, and of lesion.
@@ -104,6 +123,11 @@ def evaluate(
     with reading_options():
         options.values(method)
         _refuse_ignored(method, epochs, seeds)
+        _refuse_pathway(method, seed, max_unreadable, precision, training)
+        if split_seed and root is not None and (task_row(task.partition(":")[0]) or task.startswith("decathlon:")):
+            raise UsageError(f"--split-seed is for data of your own; the split of {task} is fixed")
+        if method != "linear" and (selection or sweep):
+            raise UsageError(f"--selection and --sweep are options of linear alone, not of {method}")
     side = 224 if size is None else size
     short_side = resize or side * 8 // 7
     places: dict[str, Any] = {"root": root, "device": device, "threads": threads}
@@ -115,25 +139,36 @@ def evaluate(
                 from transfer.score import final
 
                 with reading_options():
-                    features = FeatureConfig(size=side, resize=short_side, split=split, split_seed=seed)
-                    score = ScoreConfig(method="knn" if method == "knn" else "linear", sweep="full", k=k, seed=seed)
+                    features = FeatureConfig(
+                        size=side,
+                        resize=short_side,
+                        split=split,
+                        split_seed=split_seed,
+                        **_given(precision=precision, max_unreadable=max_unreadable),
+                    )
+                    score = ScoreConfig(
+                        method="knn" if method == "knn" else "linear", sweep=sweep or "full", k=k, seed=seed
+                    )
                 about = extract_features(features, backbone, task, out=folder / "features", progress=progress, **places)
                 small = about["n_train"] + about["n_val"] <= CROSS_VALIDATED
-                score = dataclasses.replace(score, selection="cv" if small else "val")
+                score = dataclasses.replace(score, selection=selection or ("cv" if small else "val"))
                 result = final(score, folder / "features", out=folder / method, threads=threads)
             elif method in ("linear_sgd", "finetune"):
                 from transfer.finetune import TuneConfig, tune
 
                 if seeds is not None and len(seeds) != 1:
                     raise UsageError(f"--seeds has {len(seeds)} values; {method} trains one network, give one")
+                if seeds is not None and seed:
+                    raise UsageError(f"--seed and --seeds both name the seed of {method}; give one of them")
                 with reading_options():
                     tuned = TuneConfig(
                         trained="all" if method == "finetune" else "head",
                         size=side,
                         resize=short_side,
                         split=split,
-                        split_seed=seed,
-                        **_given(epochs=epochs, seed=None if seeds is None else seeds[0]),
+                        split_seed=split_seed,
+                        seed=seed if seeds is None else seeds[0],
+                        **_given(epochs=epochs, precision=precision, max_unreadable=max_unreadable),
                     )
                 result = tune(tuned, backbone, task, out=folder / method, progress=progress, **places)
             else:
@@ -148,7 +183,8 @@ def evaluate(
                         size=size,
                         resize=resize if size is None else short_side,
                         split=split,
-                        split_seed=seed,
+                        split_seed=split_seed,
+                        precision=precision,
                         epochs=epochs,
                         seeds=seeds,
                     )
@@ -156,10 +192,10 @@ def evaluate(
         if out is not None and method in METHODS:
             from pipelines.pathways import write_pathways_report
 
-            print(f"page  {write_pathways_report(out)}")
-    for note in result.get("notes", ()):
-        print(f"note: {note}")
-    print(json.dumps(_result_line(method, result), ensure_ascii=False))
+            say(f"page  {write_pathways_report(out)}")
+    for line in result_text(result):
+        say(line)
+    say(json.dumps(result_line(method, result, split_seed=split_seed), ensure_ascii=False))
     return 0
 
 
@@ -197,9 +233,7 @@ def embed(
     config = EmbeddingConfig(size=size, resize=resize or size * 8 // 7, draws=draws, seed=seed)
     with progress_bar("embed", "images") as progress:
         summary = embed_task(config, probe, task, out=out, root=root, device=device, threads=threads, progress=progress)
-    print(
-        f"{out / 'vector.safetensors'}: {summary['dim']} dimensions, task {summary['task']}, probe {summary['probe']}"
-    )
+    say(f"{out / 'vector.safetensors'}: {summary['dim']} dimensions, task {summary['task']}, probe {summary['probe']}")
     return 0
 
 
@@ -213,22 +247,20 @@ def _refuse_ignored(method: Method, epochs: int | None, seeds: tuple[int, ...] |
             raise UsageError(f"{flag} is no option of {method}, which trains no network; it belongs to {trained}")
 
 
+def _refuse_pathway(
+    method: Method, seed: int, max_unreadable: float | None, precision: str | None, training: TrainingOptions
+) -> None:
+    """Raises UsageError for options that the methods with a validation part, and lesion, do not have."""
+    if method not in METHODS:
+        return
+    if seed:
+        raise UsageError(f"--seed is no option of {method}; its networks are named by --seeds")
+    if max_unreadable is not None:
+        raise UsageError(f"--max-unreadable is no option of {method}; it belongs to knn, linear, linear_sgd, finetune")
+    if precision is not None and training.precision is not None:
+        raise UsageError("--precision and --training.precision say the same; give one of them")
+
+
 def _given(**values: Any) -> dict[str, Any]:
     """Those that were given; the others keep the configuration's defaults."""
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _result_line(method: str, result: dict[str, Any]) -> dict[str, Any]:
-    """The last line of `evaluate`; the lesion study has no interval, its ci95 is null."""
-    seeds = result.get("seeds", 1)
-    interval = result.get("ci95")
-    return {
-        "task": result["task"],
-        "method": method,
-        "metric": result["metric"],
-        "score": round(result["score"], 2),
-        "ci95": None if interval is None else [round(bound, 2) for bound in interval],
-        "n_train": result["n_train"],
-        "n_test": result["n_test"],
-        "seeds": seeds if isinstance(seeds, int) else len(seeds),
-    }

@@ -37,6 +37,72 @@ def test_the_probe_sweeps_all_values_and_cross_validates_only_small_tasks(
     assert config["selection"] == selection and config["sweep"] == "full"
 
 
+def write_task(folder: Path, train: int, test: int, *, side: int = 32, rare: int | None = None) -> None:
+    """Dark and bright pictures; of the bright ones in training only `rare`."""
+    rng = np.random.default_rng(0)
+    for part, count in (("train", train), ("test", test)):
+        for level in (40, 200):
+            for i in range(rare if rare is not None and part == "train" and level == 200 else count):
+                path = folder / part / str(level) / f"{i}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray((level + rng.integers(0, 40, (side, side, 3))).astype(np.uint8)).save(path)
+
+
+@pytest.mark.parametrize("method", ["knn", "linear", "linear_sgd", "finetune"])
+@pytest.mark.parametrize("precision", ["bf16", "fp32", None])
+def test_every_method_takes_a_precision_and_says_metrics_and_skipped_images(
+    tmp_path: Path, method: backbones.Method, precision: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task, out = tmp_path / "task", tmp_path / "out"
+    write_task(task, 20, 6, rare=8)
+    (task / "train" / "40" / "0.png").write_bytes(b"broken")
+    given: dict[str, Any] = {"epochs": 2} if method in ("linear_sgd", "finetune") else {}
+    given |= {"method": method, "size": 32, "resize": 32, "precision": precision, "out": out}
+    with pytest.raises(ValueError, match="1 of 28 train images are unreadable"):
+        backbones.evaluate("random:resnet18", str(task), **{**given, "out": tmp_path / "strict"})
+    assert backbones.evaluate("random:resnet18", str(task), max_unreadable=0.1, **given) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("mean per class (balanced accuracy): ") for line in said)
+    assert said.index("unreadable images that were skipped: 1") + 1 == next(
+        number for number, line in enumerate(said) if line.startswith("  train/40/0.png (train): ")
+    )
+    line = json.loads(said[-1])
+    assert list(line) == ["task", "method", "metric", "score", "ci95", "n_train", "n_test", "seeds"]
+    assert line["method"] == method and line["n_test"] == 12
+    folder = out / ("features" if method in ("knn", "linear") else method)
+    config = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["config"]
+    default = "fp32" if method in ("knn", "linear") else "bf16"
+    assert config["precision"] == (precision or default) and config["max_unreadable"] == 0.1
+
+
+@pytest.mark.parametrize("method", ["knn", "finetune", "feature_extractor"])
+def test_the_seed_of_the_split_is_an_option_of_its_own_and_stands_in_the_result(
+    tmp_path: Path, method: backbones.Method, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_task(tmp_path / "both", 8, 6)
+    task = tmp_path / "both" / "train"  # class folders only: the split is made
+    given: dict[str, Any] = {"method": method, "size": 32, "resize": 32}
+    given |= {"epochs": 1, "precision": "fp32"} if method == "finetune" else {}
+    given |= {"seeds": (0,)} if method == "feature_extractor" else {}
+    indices, lines = [], []
+    for number, seeds in enumerate(({}, {"seed": 1}, {"split_seed": 1})):
+        if method == "feature_extractor" and "seed" in seeds:
+            continue
+        out = tmp_path / str(number)
+        assert backbones.evaluate("random:resnet18", str(task), out=out, **given, **seeds) == 0
+        lines.append(json.loads(capsys.readouterr().out.splitlines()[-1]))
+        folder = out / ("features" if method == "knn" else method)
+        indices.append(json.loads((folder / "summary.json").read_text(encoding="utf-8"))["index"])
+    assert len(set(indices[:-1])) == 1 and indices[-1] != indices[0]
+    assert lines[-1]["split_seed"] == 1 and all("split_seed" not in line for line in lines[:-1])
+
+
+@pytest.mark.parametrize("task", ["EuroSAT", "Flowers102:2040", "decathlon:svhn"])
+def test_the_split_of_a_named_set_has_no_seed(tmp_path: Path, task: str) -> None:
+    with pytest.raises(UsageError, match=f"--split-seed is for data of your own; the split of {task} is fixed"):
+        backbones.evaluate("random:resnet18", task, root=tmp_path, split_seed=1)
+
+
 @pytest.mark.parametrize("method", ["knn", "linear"])
 @pytest.mark.parametrize(("flag", "given"), [("--seeds", {"seeds": (0, 1, 2)}), ("--epochs", {"epochs": 5})])
 def test_options_of_training_are_refused_where_nothing_is_trained(
@@ -56,6 +122,15 @@ def test_options_of_training_are_refused_where_nothing_is_trained(
         ("finetune", {"seeds": (0, 1)}, "--seeds has 2 values; finetune trains one network"),
         ("linear_sgd", {"epochs": 0}, "epochs"),
         ("standard", {"seeds": (1, 1)}, r"seeds is \(1, 1\)"),
+        ("finetune", {"seeds": (1,), "seed": 2}, "--seed and --seeds both name the seed of finetune"),
+        ("knn", {"max_unreadable": 1.0}, "max_unreadable 1.0"),
+        ("standard", {"seed": 1}, "--seed is no option of standard"),
+        ("spottune", {"max_unreadable": 0.1}, "--max-unreadable is no option of spottune"),
+        (
+            "standard",
+            {"precision": "bf16", "training": TrainingOptions(precision="fp32")},
+            "--precision and --training.precision say the same",
+        ),
         ("standard", {"spottune": SpotTuneOptions(tau=2.0)}, "is no option of standard"),
     ],
 )

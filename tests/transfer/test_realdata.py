@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from transfer.features import FeatureConfig, extract_features
+from transfer.finetune import TuneConfig, tune
 from transfer.score import ScoreConfig, final, reward
 from transfer.tasks import load_task
 
@@ -43,3 +45,16 @@ def test_random_weights_score_far_above_chance_on_sketches_and_the_reward_agrees
     assert tested["ci95"][0] < inside["reward"] < tested["ci95"][1] + 5
     neighbours = reward(ScoreConfig(method="knn", selection="val"), tmp_path / "f", out=tmp_path / "k")
     assert 30 < neighbours["reward"] < inside["reward"]
+
+
+@pytest.mark.parametrize("trained", ["head", "all"])
+def test_gradient_descent_beats_chance_on_sketches_within_few_epochs(
+    tmp_path: Path, trained: Literal["head", "all"]
+) -> None:
+    """Chance is 14 %. fp32, because bf16 takes minutes on a CPU without AVX-512."""
+    config = TuneConfig(
+        trained=trained, size=64, resize=64, epochs=3, batch_size=32, precision="fp32", augment=trained == "all"
+    )
+    result = tune(config, "random:resnet18", "tuberlin_sketch", root=SETS, out=tmp_path)
+    assert result["n_train"] == 350 and result["n_test"] == 210 and result["skipped"] == {"train": [], "test": []}
+    assert result["ci95"][0] > 100 / 7
