@@ -145,7 +145,7 @@ def load_backbone(
 
     Args:
         name_or_path: a `backbone.safetensors`, `random:<arch>[:seed]` (seed 0 unless told) or `torchvision:<arch>`
-            (ImageNet weights, version 1, from torch's hub cache; nothing is downloaded).
+            (ImageNet weights, version 1, from torch's hub cache; nothing is downloaded) or `torchvision:<arch>:FILE`.
         arch: refuse anything else.
 
     Raises:
@@ -175,21 +175,44 @@ def _random_backbone(name: str, rest: str) -> tuple[nn.Module, BackboneInfo]:
     return model, BackboneInfo(name, arch, width, digest, None, ())
 
 
-def _torchvision_backbone(name: str, arch: str) -> tuple[nn.Module, BackboneInfo]:
+def imagenet_weights(arch: str) -> tuple[Path, str]:
+    """Where torch's hub cache has, or would have, torchvision's ImageNet weights (version 1), and their address.
+
+    Raises:
+        ValueError: torchvision has no such model, or no such weights of it.
+    """
     import torchvision
 
     if not is_torchvision(arch):
-        raise ValueError(f"backbone {name!r}: torchvision has no model {arch!r}, for example resnet50")
-    weights = torchvision.models.get_model_weights(arch)["IMAGENET1K_V1"]
-    path = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
+        raise ValueError(f"torchvision has no model {arch!r}, for example resnet50")
+    weights = getattr(torchvision.models.get_model_weights(arch), "IMAGENET1K_V1", None)
+    if weights is None:
+        raise ValueError(f"torchvision has no ImageNet weights of {arch}")
+    url: str = weights.url
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2], url
+
+
+def _torchvision_backbone(name: str, rest: str) -> tuple[nn.Module, BackboneInfo]:
+    import torchvision
+
+    arch, _, file = rest.partition(":")
+    try:
+        cached, url = imagenet_weights(arch)
+    except ValueError as error:
+        raise ValueError(f"backbone {name!r}: {error}") from error
+    path = Path(file) if file else cached
     if not path.is_file():
-        raise FileNotFoundError(f"backbone {name}: {path} is not there; download it once from {weights.url}")
+        raise FileNotFoundError(f"backbone {name}: {path} is not there; download it once from {url}")
     digest = sha256_file(path)
-    promised = path.stem.rpartition("-")[2]
+    promised = cached.stem.rpartition("-")[2] if path.name == cached.name else ""
     if not digest.startswith(promised):
         raise ValueError(f"backbone {name}: {path} is damaged (its sha256 does not begin with {promised})")
     model = torchvision.models.get_model(arch)
-    model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    try:  # not `load_weights`: torchvision's older files lack num_batches_tracked, which load_state_dict makes up for
+        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # torch.load raises pickle, zip, runtime and EOF errors for other files
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"backbone {name}: {path} holds no weights of torchvision's {arch} ({reason})") from None
     return model, BackboneInfo(name, arch, remove_classifier(model, arch), digest, None, ())
 
 

@@ -127,6 +127,22 @@ def test_torchvision_weights_come_from_the_cache_only(tmp_path: Path, monkeypatc
         load_backbone("torchvision:resnet19")
 
 
+def test_torchvision_weights_may_be_a_file_that_is_named(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    weights = torchvision.models.resnet18().state_dict()
+    torch.save(weights, tmp_path / "mine:1.pth")
+    model, info = load_backbone(f"torchvision:resnet18:{tmp_path / 'mine:1.pth'}")
+    assert info.arch == "resnet18" and info.num_features == 512
+    assert torch.equal(model.state_dict()["conv1.weight"], weights["conv1.weight"])
+    with pytest.raises(ValueError, match=r"mine:1\.pth holds no weights of torchvision's resnet34"):
+        load_backbone(f"torchvision:resnet34:{tmp_path / 'mine:1.pth'}")
+    (tmp_path / "resnet18-f37072fd.pth").write_bytes(b"other")
+    with pytest.raises(ValueError, match="is damaged"):
+        load_backbone(f"torchvision:resnet18:{tmp_path / 'resnet18-f37072fd.pth'}")
+    with pytest.raises(FileNotFoundError, match="absent is not there"):
+        load_backbone(f"torchvision:resnet18:{tmp_path / 'absent'}")
+
+
 def test_the_newest_checkpoints_stay(tmp_path: Path) -> None:
     for step in (9, 10, 11, 100):
         save_checkpoint(tmp_path, step, {"step": step, "weights": torch.ones(2)}, keep=2)
