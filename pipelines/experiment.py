@@ -1,9 +1,9 @@
 """The whole experiment: render, pre-train, score, choose, transfer. A flow of stages around the controller's loop.
 
 In: an `ExperimentConfig` (presets in `pipelines.presets`) and downstream tasks. Out, under one directory:
-summary.json (all numbers), transfer.csv, trials.csv, pictures/, logs/, backbones/ and the store. Everything
-expensive is an artifact, so running it again continues or finishes at once; the controller is replayed from the stored
-rewards.
+summary.json (all numbers), transfer.csv, transfer_table.*, trials.csv, pictures/, logs/, backbones/ and the store.
+Everything expensive is an artifact, so running it again continues or finishes at once; the controller is replayed from
+the stored rewards.
 
 Protocol. Reward: cross-validated inside a task's training split (see `transfer.score.reward`). Every evaluated setting
 is scored on every task, since the backbone is what costs. chosen: the controller's most probable evaluated setting.
@@ -15,6 +15,7 @@ was also the one that choices were made with.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,10 +36,12 @@ from controller.reinforce import (
     tell,
 )
 from controller.trials import Action, Trial
+from pipelines.artifact import file_sha256
 from pipelines.demo_tasks import MadeConfig
-from pipelines.flow import Flow, Handle, Input
+from pipelines.flow import Flow, Given, Handle, Input
+from pipelines.folders import digest_folder
 from pipelines.rendering import DatasetConfig, render_command
-from pipelines.results import ALL_ON, CHOSEN, RANDOM, RANDOM_WEIGHTS, Answers
+from pipelines.results import ALL_ON, CHOSEN, IMAGENET, RANDOM, RANDOM_WEIGHTS, Answers
 from pipelines.training import check_processes
 from pretrain.train import PretrainConfig
 from sim.params import TASK2SIM_SPACE, ActionSpace, SimParams, all_off, all_on
@@ -89,7 +92,17 @@ class ExperimentTask:
 
     name: str
     source: str | Path | MadeConfig
+    """A name is that of a set inside a package, or with `root` of one of the 20 sets."""
     description: str = ""
+    root: Path | None = None
+    """Where the files of one of the 20 sets lie, under their name."""
+
+    @property
+    def folder(self) -> Path | None:
+        """The user's folder with the task's files, if there is one."""
+        if self.root is not None:
+            return self.root / str(self.source)
+        return self.source if isinstance(self.source, Path) else None
 
 
 @dataclass(frozen=True)
@@ -131,12 +144,14 @@ class Experiment:
         train_processes: int = 1,
         space: ActionSpace = TASK2SIM_SPACE,
         vectors: Mapping[str, npt.NDArray[Any]] | None = None,
+        imagenet: Path | None = None,
     ) -> None:
         """`train_processes` share one pre-training, with a GPU each or its part of the `train_cores`. `vectors` are the
-        tasks' Task2Vec vectors by name; without, the controller only tells the tasks apart."""
-        self.vectors = vectors
+        tasks' Task2Vec vectors by name; without, the controller only tells the tasks apart. `imagenet` is a file of
+        torchvision's weights of the architecture, which then have a column in the transfer table."""
+        self.vectors, self.imagenet = vectors, imagenet
         self.config, self.tasks, self.flow, self.space = config, tuple(tasks), flow, space
-        self._device, self._train_cores, self._train_processes = device, train_cores, train_processes
+        self.device, self._train_cores, self._train_processes = device, train_cores, train_processes
         check_processes(config.pretrain, train_processes)
         if not tasks:
             raise ValueError("an experiment needs at least one task")
@@ -164,7 +179,7 @@ class Experiment:
 
     @property
     def _render_device(self) -> Device:
-        return "optix" if self._device == "cuda" else "cpu"
+        return "optix" if self.device == "cuda" else "cpu"
 
     def backbone(self, setting: Setting, seed: int) -> Handle:
         config = dataclasses.replace(self.config.pretrain, seed=seed)
@@ -174,16 +189,16 @@ class Experiment:
             {"data": self.dataset(setting)},
             cores=self._train_cores,
             gpus=self._train_processes,
-            knobs={"device": self._device, "processes": self._train_processes},
+            knobs={"device": self.device, "processes": self._train_processes},
         )
 
     def features(self, task: ExperimentTask, backbone: Input) -> Handle:
-        knobs = {"device": self._device}
+        knobs = {"device": self.device} if task.root is None else {"device": self.device, "root": str(task.root)}
         inputs = {"backbone": backbone, "task": self._task_input(task)}
         return self.flow.submit("features", self.config.features, inputs, knobs=knobs)
 
     def task_folder(self, task: ExperimentTask) -> Path | None:
-        """Where a task's images lie, once a made one is made; None for a set inside a package."""
+        """Where a task's images lie, once a made one is made; None for a named set."""
         if isinstance(task.source, MadeConfig):
             return self.flow.result(self.flow.submit("made_task", task.source)).path / "images"
         return task.source if isinstance(task.source, Path) else None
@@ -191,7 +206,17 @@ class Experiment:
     def _task_input(self, task: ExperimentTask) -> Input:
         if isinstance(task.source, MadeConfig):
             return self.flow.submit("made_task", task.source) / "images"
+        if task.folder is not None and not isinstance(task.source, Path):
+            digest = digest_folder(task.folder, self.flow.store.root / "folders")
+            return Given(task.source, f"{task.source}:{digest}")
         return task.source
+
+    @functools.cached_property
+    def imagenet_backbone(self) -> Given:
+        """torchvision's ImageNet weights."""
+        assert self.imagenet is not None, "asked for only where there is a file"
+        name = f"torchvision:{self.config.pretrain.arch}"
+        return Given(f"{name}:{self.imagenet.absolute()}", f"{name} sha256:{file_sha256(self.imagenet)}")
 
     def search(self) -> Found:
         """The controller's loop: ask, render, pre-train, score, tell, until the budget of settings is spent."""
@@ -253,41 +278,58 @@ class Experiment:
 
     def transfer(self, found: Found) -> tuple[dict[tuple[str, str], Answers], dict[tuple[str, str], Any]]:
         """Test answers by (task, method), and by (setting id, task) for the chosen settings on every task."""
+        methods, picks = self._finals(found)
+        self.flow.wait([handle for handles in (*methods.values(), *picks.values()) for handle in handles])
+        seeds, on = self.config.final_seeds, self._all_on(found)
+        table: dict[tuple[str, str], Answers] = {}
+        for (task, method), handles in methods.items():
+            settings = {ALL_ON: (on,), CHOSEN: (found.chosen[task],), RANDOM: tuple(self._uniform(found))}
+            count = {RANDOM: 1, IMAGENET: 1}.get(method, seeds)
+            table[task, method] = Answers(self._correct(handles), settings.get(method, ()), count)
+        return table, {pair: self._correct(handles) for pair, handles in picks.items()}
+
+    def final_directories(self, found: Found) -> dict[str, dict[str, list[Path]]]:
+        """Method -> task -> what `transfer.score.final` left, once `transfer` is complete."""
+        by_method: dict[str, dict[str, list[Path]]] = {}
+        for (task, method), handles in self._finals(found)[0].items():
+            by_method.setdefault(method, {})[task] = [self.flow.result(handle).path for handle in handles]
+        return by_method
+
+    def _finals(self, found: Found) -> tuple[dict[tuple[str, str], list[Handle]], dict[tuple[str, str], list[Handle]]]:
+        """The final scores by (task, method), and by (setting id, task) for the chosen settings on every task."""
         by_id = {setting.id: setting for setting in found.settings}
-        on = next(setting.id for setting in found.settings if setting.origin == "all_on")
-        uniform = [setting.id for setting in found.settings if setting.origin == "uniform"] or list(by_id)
         seeds = range(self.config.final_seeds)
-        wanted: dict[tuple[str, str], list[Handle]] = {}
+
+        def of_setting(task: ExperimentTask, name: str) -> list[Handle]:
+            return [self.final(task, self.backbone(by_id[name], seed) / "backbone.safetensors") for seed in seeds]
+
+        methods: dict[tuple[str, str], list[Handle]] = {}
         for task in self.tasks:
             initial = [f"random:{self.config.pretrain.arch}:{RANDOM_BACKBONE_SEED + seed}" for seed in seeds]
-            wanted[task.name, RANDOM_WEIGHTS] = [self.final(task, backbone) for backbone in initial]
-            wanted[task.name, RANDOM] = [
-                self.final(task, self.backbone(by_id[name], 0) / "backbone.safetensors") for name in uniform
+            methods[task.name, RANDOM_WEIGHTS] = [self.final(task, backbone) for backbone in initial]
+            if self.imagenet is not None:
+                methods[task.name, IMAGENET] = [self.final(task, self.imagenet_backbone)]
+            methods[task.name, RANDOM] = [
+                self.final(task, self.backbone(by_id[name], 0) / "backbone.safetensors")
+                for name in self._uniform(found)
             ]
-            for name in dict.fromkeys([on, *found.chosen.values()]):
-                backbones = [self.backbone(by_id[name], seed) / "backbone.safetensors" for seed in seeds]
-                wanted[task.name, name] = [self.final(task, backbone) for backbone in backbones]
-        self.flow.wait([handle for handles in wanted.values() for handle in handles])
-        correct = {pair: np.stack([self._correct(h) for h in handles]) for pair, handles in wanted.items()}
+            methods[task.name, ALL_ON] = of_setting(task, self._all_on(found))
+            methods[task.name, CHOSEN] = of_setting(task, found.chosen[task.name])
+        picked = dict.fromkeys(found.chosen.values())
+        return methods, {(name, task.name): of_setting(task, name) for task in self.tasks for name in picked}
 
-        table: dict[tuple[str, str], Answers] = {}
-        for task in self.tasks:
-            pick = found.chosen[task.name]
-            table[task.name, RANDOM_WEIGHTS] = Answers(correct[task.name, RANDOM_WEIGHTS], (), len(seeds))
-            table[task.name, RANDOM] = Answers(correct[task.name, RANDOM], tuple(uniform), 1)
-            table[task.name, ALL_ON] = Answers(correct[task.name, on], (on,), len(seeds))
-            table[task.name, CHOSEN] = Answers(correct[task.name, pick], (pick,), len(seeds))
-        picks = {
-            (setting, task.name): correct[task.name, setting]
-            for task in self.tasks
-            for setting in set(found.chosen.values())
-        }
-        return table, picks
+    def _all_on(self, found: Found) -> str:
+        return next(setting.id for setting in found.settings if setting.origin == "all_on")
 
-    def _correct(self, handle: Handle) -> npt.NDArray[np.uint8]:
+    def _uniform(self, found: Found) -> list[str]:
+        """The settings that `random` averages over."""
+        uniform = [setting.id for setting in found.settings if setting.origin == "uniform"]
+        return uniform or [setting.id for setting in found.settings]
+
+    def _correct(self, handles: Sequence[Handle]) -> npt.NDArray[np.uint8]:
         from transfer.score import load_correct
 
-        return load_correct(self.flow.result(handle).path)
+        return np.stack([load_correct(self.flow.result(handle).path) for handle in handles])
 
     def copy_backbones(self, found: Found, out: Path) -> None:
         """The chosen backbone of every task (seed 0) as `out/<task>.safetensors`, replaced as whole files."""

@@ -47,8 +47,8 @@ def _identity(name: str, config: ExperimentConfig, tasks: Sequence[ExperimentTas
     del plain["controller"]["budget"]
     listed: dict[str, Any] = {}
     for task in tasks:
-        if isinstance(task.source, Path):
-            listed[task.name] = {"folder": str(task.source), "content": digest_folder(task.source, cache)}
+        if task.folder is not None:
+            listed[task.name] = {"folder": str(task.folder), "content": digest_folder(task.folder, cache)}
         else:
             listed[task.name] = to_json(task.source)
     return {"experiment": name, "tasks": listed, "config": plain}

@@ -13,8 +13,10 @@ from pretrain.recipes import PAPER as PRETRAIN_PAPER
 from pretrain.recipes import SMALL as PRETRAIN_SMALL
 from sim.assets import CatalogConfig
 from sim.shards import RenderConfig
+from transfer.catalogue import task_row
 from transfer.features import FeatureConfig
 from transfer.score import ScoreConfig
+from transfer.tasks import load_task
 
 # simpath demo
 # 5 settings x 480 images of 64 px, 15 epochs of ResNet-18 at 48 px, two settings at a time. 8.6 minutes on 2 cores with
@@ -75,17 +77,31 @@ DEMO_TASKS = (
 
 
 def tasks_under(root: Path) -> tuple[ExperimentTask, ...]:
-    """Every folder under `root` as a task, by name.
+    """Every folder under `root` as a task, by name; one with the name of one of the 20 sets is read as that set.
 
     Raises:
         FileNotFoundError: no such folder, or none in it.
+        ValueError: a folder has the name of one of the 20 sets and is in none of its layouts.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {root}; --tasks is a folder with one labelled image folder for each task")
     folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not folders:
         raise FileNotFoundError(f"{root} has no folder inside; it should hold one labelled image folder for each task")
-    return tuple(ExperimentTask(path.name, path.absolute()) for path in folders)
+    return tuple(_task(path.absolute()) for path in folders)
+
+
+def _task(folder: Path) -> ExperimentTask:
+    if task_row(folder.name) is None:
+        return ExperimentTask(folder.name, folder)
+    try:
+        load_task(folder.name, root=folder.parent)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ValueError(
+            f"{folder} has the name of one of the 20 sets, but not its files: {error} (simpath tasks verify "
+            f"{folder.name} --root {folder.parent} says more; a folder of other images needs another name)"
+        ) from error
+    return ExperimentTask(folder.name, folder.name, root=folder.parent)
 
 
 def with_budget(config: ExperimentConfig, budget: int) -> ExperimentConfig:

@@ -22,7 +22,9 @@ from sim.text import visible
 from transfer.intervals import Pair, accuracy, average_difference, difference
 
 RANDOM_WEIGHTS, RANDOM, ALL_ON, CHOSEN = "random weights", "random", "all_on", "chosen"
+IMAGENET = "ImageNet weights"
 METHODS = (RANDOM_WEIGHTS, RANDOM, ALL_ON, CHOSEN)
+"""Always there; `IMAGENET` where the weights are on the disk."""
 AVERAGE = "average"
 
 
@@ -32,7 +34,7 @@ class Answers:
 
     correct: npt.NDArray[np.uint8]  # (S, N): one row for each backbone
     settings: tuple[str, ...]
-    """Setting ids behind the rows, without repetition; empty for random weights."""
+    """Setting ids behind the rows, without repetition; empty for random and for ImageNet weights."""
     seeds: int
     """Pre-training seeds (random weights: initialisations) of each setting."""
 
@@ -63,7 +65,8 @@ def transfer_scores(table: Table, *, seed: int) -> tuple[Score, ...]:
 def comparisons(table: Table, tasks: Sequence[str], *, seed: int) -> tuple[Comparison, ...]:
     """chosen minus each other method, per task and averaged over the tasks."""
     rows = []
-    for other in (method for method in METHODS if method != CHOSEN):
+    methods = dict.fromkeys(method for _, method in table)
+    for other in (method for method in methods if method != CHOSEN):
         pairs = [_pair(table[task, CHOSEN], table[task, other], other) for task in tasks]
         for task, pair in zip(tasks, pairs, strict=True):
             estimate = difference(pair, seed=seed)
@@ -75,7 +78,7 @@ def comparisons(table: Table, tasks: Sequence[str], *, seed: int) -> tuple[Compa
 
 def _pair(chosen: Answers, answers: Answers, method: str) -> Pair:
     (setting,) = chosen.settings
-    same_for_all = method in (RANDOM_WEIGHTS, RANDOM)
+    same_for_all = method in (RANDOM_WEIGHTS, RANDOM, IMAGENET)
     return Pair(chosen.correct, answers.correct, setting, method if same_for_all else answers.settings[0])
 
 
@@ -133,9 +136,10 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def format_table(scores: Sequence[Score], tasks: Sequence[str], methods: Sequence[str] = METHODS) -> str:
+def format_table(scores: Sequence[Score], tasks: Sequence[str]) -> str:
     """The transfer table as aligned plain text: score [low, high] in percent, the mean over tasks below."""
     cells = {(row.task, row.method): row for row in scores}
+    methods = tuple(dict.fromkeys(row.method for row in scores))
 
     def cell(task: str, method: str) -> str:
         row = cells.get((task, method))

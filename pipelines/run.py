@@ -1,8 +1,9 @@
 """One run of an experiment from start to report: what `simpath demo` and `simpath run` do.
 
-In: a config, tasks, a directory. Out in that directory: summary.json, transfer.csv, trials.csv, report.html, pictures/,
-logs/, backbones/, status.json, identity.json, and the store unless another one is given. All of it but the store is
-written anew by every run of the same experiment, as whole files; another experiment is refused (`pipelines.identity`).
+In: a config, tasks, a directory. Out in that directory: summary.json, transfer.csv, transfer_table.{csv,md,html},
+trials.csv, report.html, pictures/, logs/, backbones/, status.json, identity.json, and the store unless another one is
+given. All of it but the store is written anew by every run of the same experiment, as whole files; another experiment
+is refused (`pipelines.identity`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pipelines.artifact import Artifact, Store, write_text
 from pipelines.care import run_name
 from pipelines.cluster import ClusterLost, open_place
 from pipelines.configs import to_json
+from pipelines.demo_tasks import MadeConfig
 from pipelines.doctor import require_device
 from pipelines.experiment import Experiment, ExperimentConfig, ExperimentTask, Found, Setting
 from pipelines.flow import Flow, StageFailed
@@ -63,8 +65,13 @@ def run_experiment(
     place: Place,
     device: str,
     command: tuple[str, ...],
+    imagenet: Path | None = None,
 ) -> RunResult:
     """Run an experiment, or what is left of it, and write its results under `out`.
+
+    Args:
+        imagenet: torchvision's ImageNet weights of the architecture, for a column of the transfer table; default: those
+            in torch's hub cache where the work is done on this machine and they are there.
 
     Returns:
         Status 0 when complete, 3 when something could not be made: it is listed, what had been asked for beside it is
@@ -90,7 +97,13 @@ def run_experiment(
                 processes, at_once = place.train_processes, config.controller.in_flight
                 cores = training_cores(place, workers.size, at_once=at_once, device=device)
                 experiment = Experiment(
-                    config, tasks, flow, device=device, train_cores=cores, train_processes=processes
+                    config,
+                    tasks,
+                    flow,
+                    device=device,
+                    train_cores=cores,
+                    train_processes=processes,
+                    imagenet=imagenet or (_cached_imagenet(config.pretrain.arch) if place.cluster == "local" else None),
                 )
                 parts, missing = _results(experiment, out)
                 stages = _stage_rows(display.board)
@@ -118,11 +131,11 @@ def run_experiment(
 
 def _check_task(task: ExperimentTask, config: ExperimentConfig) -> None:
     """Read a user's folder now: one class, or no picture, should not be found out after an hour of rendering."""
-    if not isinstance(task.source, Path):
+    if task.folder is None or isinstance(task.source, MadeConfig):
         return
     from transfer.tasks import load_task
 
-    loaded = load_task(task.source, seed=config.features.split_seed)
+    loaded = load_task(task.source, root=task.root, seed=config.features.split_seed)
     for split, images in (("training", loaded.train), ("validation", loaded.val), ("test", loaded.test)):
         if images is None or not len(images):
             continue
@@ -200,7 +213,7 @@ def _some_images(task: ExperimentTask, folder: Path | None, seed: int) -> tuple[
     """Training images of a task spread over its classes, with their class names; broken files are passed over."""
     from transfer.tasks import load_task
 
-    loaded = load_task(folder if folder is not None else str(task.source), seed=seed)
+    loaded = load_task(folder if folder is not None else str(task.source), root=task.root, seed=seed)
     # images of each class in turn, as many classes as fit
     shown = range(min(len(loaded.classes), TASK_SHEET_IMAGES))
     images, labels = [], []
@@ -261,12 +274,40 @@ def _transfer_parts(experiment: Experiment, found: Found, out: Path) -> dict[str
     scores = transfer_scores(table, seed=config.seed)
     experiment.copy_backbones(found, out / "backbones")
     write_text(out / "transfer.csv", as_csv([dataclasses.asdict(row) for row in scores]))
+    _write_table(experiment, found, out)
     titles = {setting.id: setting.name for setting in found.settings}
     return {
         "transfer": scores,
         "comparisons": comparisons(table, names, seed=config.seed),
         "preference": preference(picks, found.chosen, titles, seed=config.seed),
     }
+
+
+def _write_table(experiment: Experiment, found: Found, out: Path) -> None:
+    """transfer_table.{csv,md,html}: with means by group, ranks, significance, metrics beside accuracy."""
+    from transfer.finished import read_finished
+    from transfer.table import build_table
+    from transfer.table_files import write_tables
+
+    results = {
+        # a made task's folder has another name
+        method: [
+            dataclasses.replace(read_finished(path), task=task) for task, paths in by_task.items() for path in paths
+        ]
+        for method, by_task in experiment.final_directories(found).items()
+    }
+    write_tables(build_table(results, against=CHOSEN, seed=experiment.config.seed), out, stem="transfer_table")
+
+
+def _cached_imagenet(arch: str) -> Path | None:
+    """torchvision's ImageNet weights in torch's hub cache, if they are there; nothing is downloaded."""
+    from pretrain.checkpoint import imagenet_weights
+
+    try:
+        path, _ = imagenet_weights(arch)
+    except ValueError:  # not one of torchvision's
+        return None
+    return path if path.is_file() else None
 
 
 def _span(artifact: Artifact) -> tuple[float, float]:
@@ -323,6 +364,8 @@ def _closing_text(summary: Summary, tasks: Sequence[ExperimentTask], out: Path, 
         lines += ["missing:", *(f"  {reason}" for reason in summary.missing), ""]
     lines.append(f"report    {report}")
     lines.append(f"numbers   {out / 'summary.json'}, transfer.csv, trials.csv")
+    if summary.transfer:
+        lines.append(f"table     {out / 'transfer_table.md'} (means by group, ranks), .csv and .html")
     if summary.transfer:
         lines.append(f"backbones {out / 'backbones'}")
     return "\n".join(lines)

@@ -16,6 +16,7 @@ from sim.text import visible, visible_lines
 
 METHODS = {
     "random weights": "random weights",
+    "ImageNet weights": "ImageNet weights",
     "random": "random parameters",
     "all_off": "all off",
     "all_on": "all on",
@@ -24,6 +25,7 @@ METHODS = {
 }
 MEANING = {
     "random weights": "no pre-training",
+    "ImageNet weights": "pre-training on photographs",
     "random": "mean over settings, each as likely",
     "all_off": "no variation",
     "all_on": "everything varies",

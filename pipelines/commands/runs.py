@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from pipelines.batch import BatchConfig
+from pipelines.commands import usage_error
 from pipelines.experiment import ExperimentConfig, ExperimentTask
 from pipelines.place import LOCAL, ONE_JOB, Place
 from pipelines.presets import DEMO, DEMO_TASKS, PRESETS, tasks_under, with_budget
@@ -47,24 +48,31 @@ def run(
     budget: int | None = None,
     store: Path | None = None,
     device: Literal["cpu", "cuda"] = "cpu",
+    imagenet: Path | None = None,
     place: PlaceOptions = LOCAL,
 ) -> int:
     """Run the whole experiment on your own tasks; resumable.
 
-    OUT holds report.html, transfer.csv, trials.csv, summary.json, the chosen backbones, logs and the store.
+    OUT holds report.html, transfer.csv, transfer_table.csv, .md and .html, trials.csv, summary.json, the chosen
+    backbones, logs and the store.
 
     Args:
         preset: `small` takes one to two hours on 2 cores; `paper` has the published sizes and wants a GPU cluster.
-        tasks: a folder with one labelled image folder for each task.
+        tasks: a folder with one labelled image folder for each task; one with the name of one of the 20 sets (see
+            `simpath tasks list`) holds that set as it is downloaded.
         out: directory of the results.
         budget: settings to render at most; default: the preset's.
         store: directory of the artifact store; default OUT/store.
         device: where networks train and Blender renders.
+        imagenet: file of torchvision's ImageNet weights of the network, for a column of the table; default: those in
+            torch's hub cache, where the work is done on this machine and they are there. Nothing is downloaded.
         place: where the work is done.
     """
+    if imagenet is not None and not imagenet.is_file():
+        return usage_error(f"no file {imagenet}; --imagenet is torchvision's weights, such as resnet50-0676ba61.pth")
     with reading_options():
         config = PRESETS[preset] if budget is None else with_budget(PRESETS[preset], budget)
-    return _run(preset, config, tasks_under(tasks), out, store, place, device)
+    return _run(preset, config, tasks_under(tasks), out, store, place, device, imagenet)
 
 
 def _run(
@@ -75,6 +83,7 @@ def _run(
     store: Path | None,
     place: Place,
     device: str,
+    imagenet: Path | None = None,
 ) -> int:
     from pipelines.run import run_experiment
 
@@ -86,6 +95,7 @@ def _run(
         store=store,
         place=place,
         device=device,
+        imagenet=imagenet,
         command=("simpath", *sys.argv[1:]),
     )
     say(result.text)

@@ -10,16 +10,18 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from controller.reinforce import ReinforceConfig
 from pipelines.artifact import Store
 from pipelines.experiment import Experiment, ExperimentConfig, ExperimentTask, Setting
 from pipelines.flow import Flow, InProcess, StageFailed
 from pipelines.presets import DEMO, SMALL, tasks_under
-from pipelines.results import ALL_ON, CHOSEN, RANDOM, RANDOM_WEIGHTS
+from pipelines.results import ALL_ON, CHOSEN, IMAGENET, RANDOM, RANDOM_WEIGHTS
 from pipelines.stages import Stage, fixed
 from pretrain.train import PretrainConfig
 from sim.params import TASK2SIM_SPACE, all_on
+from transfer.tasks import load_task
 
 TASKS = (ExperimentTask("a", "a"), ExperimentTask("b", "b"))
 CONFIG = dataclasses.replace(SMALL, controller=ReinforceConfig(budget=8), uniform_settings=2, final_seeds=2)
@@ -103,6 +105,40 @@ def test_the_table_has_all_methods_and_their_rows_the_seeds_that_were_asked_for(
     assert set(picks) == {(setting, task) for setting in set(found.chosen.values()) for task in ("a", "b")}
 
 
+def test_imagenet_weights_have_a_column_where_there_is_a_file(tmp_path: Path, flow: Flow) -> None:
+    weights = tmp_path / "resnet18.pth"
+    weights.write_bytes(b"weights")
+    experiment = Experiment(CONFIG, TASKS, flow, imagenet=weights)
+    found = experiment.search()
+    table, _ = experiment.transfer(found)
+    columns = (RANDOM_WEIGHTS, IMAGENET, RANDOM, ALL_ON, CHOSEN)
+    assert (
+        list(dict.fromkeys(method for _, method in table)) == list(columns) == list(experiment.final_directories(found))
+    )
+    assert table["a", IMAGENET].correct.shape == (1, 40) and table["a", IMAGENET].settings == ()
+    features = [
+        flow.store.load(o.digest).summary for o in flow.outcomes if flow.store.load(o.digest).stage == "features"
+    ]
+    assert sum(summary["backbone"] == f"torchvision:resnet18:{weights}" for summary in features) == len(TASKS)
+    weights.write_bytes(b"others")
+    again = Experiment(CONFIG, TASKS, flow, imagenet=weights)
+    assert again.imagenet_backbone.digest != experiment.imagenet_backbone.digest
+
+
+def test_a_named_set_is_read_by_its_name_and_known_by_its_files(tmp_path: Path, flow: Flow) -> None:
+    (tmp_path / "EuroSAT").mkdir()
+    file = tmp_path / "EuroSAT" / "picture.jpg"
+    file.write_bytes(b"one")
+    task = ExperimentTask("EuroSAT", "EuroSAT", root=tmp_path)
+    experiment = Experiment(CONFIG, (task,), flow)
+    first = experiment.features(task, "random:resnet18")
+    summary = flow.result(first).summary
+    assert (summary["task"], summary["root"]) == ("EuroSAT", str(tmp_path))
+    assert experiment.task_folder(task) is None and task.folder == tmp_path / "EuroSAT"
+    file.write_bytes(b"another")
+    assert experiment.features(task, "random:resnet18") != first
+
+
 def test_no_test_split_is_read_before_the_choice_is_made(flow: Flow) -> None:
     Experiment(CONFIG, TASKS, flow).search()
     stages = {flow.store.load(outcome.digest).stage for outcome in flow.outcomes}
@@ -141,3 +177,27 @@ def test_tasks_are_the_folders_by_name(tmp_path: Path) -> None:
         tasks_under(tmp_path / "a")
     with pytest.raises(FileNotFoundError, match="no folder"):
         tasks_under(tmp_path / "absent")
+
+
+def write_classes(folder: Path) -> None:
+    for name in ("AnnualCrop", "Forest"):
+        (folder / name).mkdir(parents=True)
+        for number in range(4):
+            Image.new("RGB", (8, 8)).save(folder / name / f"{number}.jpg")
+
+
+def test_a_folder_named_as_one_of_the_20_sets_is_read_as_that_set(tmp_path: Path) -> None:
+    write_classes(tmp_path / "EuroSAT" / "2750")
+    write_classes(tmp_path / "eurosat")
+    named, own = tasks_under(tmp_path)
+    assert named == ExperimentTask("EuroSAT", "EuroSAT", root=tmp_path) and own.source == tmp_path / "eurosat"
+    with pytest.raises(ValueError, match="only one class"):
+        load_task(tmp_path / "EuroSAT")  # what it would be as a folder
+
+
+def test_a_folder_named_as_one_of_the_20_sets_without_its_files_is_refused_in_one_line(tmp_path: Path) -> None:
+    write_classes(tmp_path / "DTD")
+    with pytest.raises(
+        ValueError, match=r"DTD has the name of one of the 20 sets, but not its files: .*images/.*verify"
+    ):
+        tasks_under(tmp_path)

@@ -27,7 +27,8 @@ from pipelines.job import Outcome
 from pipelines.place import LOCAL, Place
 from pipelines.presets import DEMO, PRESETS, SMALL, tasks_under, with_budget
 from pipelines.rendering import DatasetConfig, render_command
-from pipelines.run import _check_task, _results, _some_images, run_experiment
+from pipelines.results import transfer_scores
+from pipelines.run import _cached_imagenet, _check_task, _results, _some_images, _write_table, run_experiment
 from pipelines.stages import Stage, fixed
 from pipelines.summary import Setting, Summary, load_summary
 from sim.assets import CatalogConfig
@@ -206,6 +207,65 @@ def test_another_experiment_is_refused_and_leaves_the_directory_as_it_was(
     assert (out / "identity.json").read_bytes() == before
 
 
+def test_other_files_of_a_named_set_elsewhere_are_another_experiment(tmp_path: Path) -> None:
+    tasks = []
+    for number, name in enumerate("ab"):
+        make_task(tmp_path / name / "EuroSAT" / "2750", seed=number)
+        tasks.append(ExperimentTask("EuroSAT", "EuroSAT", root=tmp_path / name))
+    claim(tmp_path / "out", [tasks[0]])
+    claim(tmp_path / "out", [tasks[0]])
+    with pytest.raises(ValueError, match=r"tasks.EuroSAT.folder is '.*/a/EuroSAT' there and '.*/b/EuroSAT' here"):
+        claim(tmp_path / "out", [tasks[1]])
+    truncate(next((tmp_path / "b" / "EuroSAT").rglob("0.png")))
+    _check_task(tasks[1], SMALL)
+    for picture in (tmp_path / "b" / "EuroSAT").rglob("*.png"):
+        truncate(picture)
+    with pytest.raises(ValueError, match="task EuroSAT: none of the 6 training images"):
+        _check_task(tasks[1], SMALL)
+
+
+def test_the_table_of_a_run_has_means_ranks_and_significance(tmp_path: Path, trivial: ModuleType) -> None:
+    fakes = importlib.import_module("fake_stages")
+    tasks = (ExperimentTask("AID", "a"), ExperimentTask("SVHN", "b"), ExperimentTask("mine", "b"))
+    config = with_budget(dataclasses.replace(SMALL, final_seeds=2), 4)
+    with InProcess() as cluster, Flow(Store(tmp_path / "store"), cluster, run="test", stages=fakes.STAGES) as flow:
+        experiment = Experiment(config, tasks, flow)
+        found = experiment.search()
+        scores = transfer_scores(experiment.transfer(found)[0], seed=config.seed)
+        _write_table(experiment, found, tmp_path)
+    with (tmp_path / "transfer_table.csv").open() as file:
+        rows = {(row["row"], row["method"]): row for row in csv.DictReader(file)}
+    assert len(scores) == 12
+    for score in scores:  # those of transfer.csv
+        row = rows[score.task, score.method]
+        assert (float(row["score"]), float(row["low"]), float(row["high"])) == (score.score, *score.ci95)
+    for name, tasks_of in {
+        "mean seen": ["SVHN"],
+        "mean unseen": ["AID"],
+        "mean own": ["mine"],
+        "mean Satellite": ["AID"],
+    }.items():
+        expected = np.mean([float(rows[task, "chosen"]["score"]) for task in tasks_of])
+        assert float(rows[name, "chosen"]["score"]) == pytest.approx(expected)
+    assert float(rows["average rank", "chosen"]["score"]) < float(rows["average rank", "random weights"]["score"])
+    assert float(rows["AID", "random weights"]["p_value"]) < 0.05 and rows["AID", "chosen"]["p_value"] == ""
+    text = (tmp_path / "transfer_table.md").read_text(encoding="utf-8")
+    assert "| *mean unseen (1)* |" in text and "published" not in text
+    assert "<table" in (tmp_path / "transfer_table.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "resnetv2_50"])
+def test_imagenet_weights_are_used_when_they_are_in_the_cache(
+    tmp_path: Path, arch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
+    assert _cached_imagenet(arch) is None
+    (tmp_path / "checkpoints").mkdir()
+    file = tmp_path / "checkpoints" / "resnet18-f37072fd.pth"
+    file.touch()
+    assert _cached_imagenet(arch) == (file if arch == "resnet18" else None)
+
+
 def test_other_images_under_the_name_of_a_task_are_another_experiment(tmp_path: Path) -> None:
     claim(tmp_path / "out", [make_task(tmp_path / "a" / "task", seed=0)])
     with pytest.raises(ValueError, match=r"tasks.task.folder is '.*/a/task' there and '.*/b/task' here"):
@@ -272,6 +332,7 @@ def test_a_run_leaves_its_results_and_a_second_one_computes_nothing(tmp_path: Pa
 
     first = run()
     files = {"summary.json", "report.html", "transfer.csv", "trials.csv", "status.json", "identity.json"}
+    files |= {"transfer_table.csv", "transfer_table.md", "transfer_table.html"}
     assert files <= {path.name for path in out.iterdir()}
     assert (out / "backbones" / "task.safetensors").is_file()
     assert (first.status, first.missing, len(first.settings), len(first.trials)) == ("complete", (), 2, 2)

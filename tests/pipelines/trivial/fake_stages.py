@@ -41,13 +41,16 @@ def pretrain_on_random_backgrounds(config: PretrainConfig, *, data: Path, **othe
     return pretrain(config, data=data, **others)
 
 
-def features(config: FeatureConfig, *, backbone: Path | str, task: str, out: Path, device: str) -> dict[str, Any]:
+def features(
+    config: FeatureConfig, *, backbone: Path | str, task: str, out: Path, device: str, root: str | None = None
+) -> dict[str, Any]:
     params = json.loads(backbone.read_text()) if isinstance(backbone, Path) else None
     rate = 0.25
     if params is not None:
         rate = 0.75 if (params["background"] == "random") == (task == "a") else 0.5
     (out / "rate.json").write_text(json.dumps(rate))
-    return {"task": task}
+    (out / "task.json").write_text(json.dumps(task))
+    return {"task": task, "root": root, "backbone": str(backbone)}
 
 
 def reward(config: ScoreConfig, *, features_dir: Path, out: Path) -> dict[str, Any]:
@@ -59,8 +62,11 @@ def final(config: ScoreConfig, *, features_dir: Path, selected: Path, out: Path)
 
     rate = json.loads((features_dir / "rate.json").read_text())
     correct = (np.arange(N_TEST) < rate * N_TEST).astype(np.uint8)
-    save_file({"correct": correct}, out / "predictions.safetensors")
-    return {"score": 100 * rate}
+    save_file({"correct": correct, "label": np.zeros(N_TEST, np.int64)}, out / "predictions.safetensors")
+    task = json.loads((features_dir / "task.json").read_text())
+    result = {"task": task, "method": "linear", "score": 100 * rate, "metrics": {}, "also_report": []}
+    (out / "summary.json").write_text(json.dumps(result))
+    return result
 
 
 STAGES = {
