@@ -57,13 +57,14 @@ def build_app() -> tyro.extras.SubcommandApp:
     )
     for function, text in commands:
         app.command(help=text)(function)
-    app.command(sets, name="tasks", help="List, verify and fetch the 20 downstream sets.")
+    app.command(sets, name="tasks", help="List, verify and fetch the 20 downstream sets; table their results.")
     app.command(rewards, name="controller", help="Train on, replay and export reward tables.")
     app.command(care, name="store", help="Care for an artifact store.")
     groups: tuple[tuple[tyro.extras.SubcommandApp, str, Callable[..., int]], ...] = (
         (sets, "list", tasks.ls),
         (sets, "verify", tasks.verify),
         (sets, "download", tasks.download),
+        (sets, "table", tasks.table),
         (rewards, "train", controller.train),
         (rewards, "replay", controller.replay),
         (rewards, "export-table", controller.export_table),
