@@ -125,7 +125,7 @@ TASKS: tuple[TaskRow, ...] = (
         "register there; unzip ISIC2018_Task3_Training_Input.zip and ..._GroundTruth.zip in ROOT/ISIC, and put "
         "ISIC2018_Task3_Training_LesionGroupings.csv beside them (or use HAM10000: HAM10000_metadata.csv and images)",
         also_report=("mean_per_class", "macro_auc"), grouped_by="lesion",
-        license_source="third-party READMEs only (as quoted by them)",
+        license_source="nowhere that was found (as quoted by third-party READMEs)",
     ),
     TaskRow(
         "ChestX", "Medical", True, 18090, 7758, 7, "made", "no restrictions, attribution to the NIH Clinical Center",
@@ -156,7 +156,7 @@ TASKS: tuple[TaskRow, ...] = (
     ),
     TaskRow(
         "Sketch", "Illustrative", True, 35000, 15889, 1000, "made",
-        "MIT for the repository; the pictures were found on the web and have owners of their own",
+        "MIT for the repository, whose pictures were found on the web and have owners of their own",
         "Wang et al. 2019, Learning robust global representations by penalizing local predictive power",
         "https://github.com/HaohanWang/ImageNet-Sketch",
         "download the zip file (link in the README; 7.8 GB) and unzip it in ROOT/Sketch",

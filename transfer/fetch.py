@@ -138,7 +138,7 @@ def download_task(name: str, root: str | Path, *, progress: Progress | None = No
         return f"{name} lies in {folder}{done}. Check it: simpath tasks verify {name} --root {root}"
     return "\n".join(
         [
-            f"{name} is not fetched automatically (source: {row.source}; licence: {row.license}, "
+            f"{name} is not fetched automatically (source: {row.source}; licence: {row.license}; "
             f"{row.license_source or 'not verified'}).",
             f"ROOT is {root}. {row.steps}.",
             f"Archives put into {folder} are unpacked by this command.",

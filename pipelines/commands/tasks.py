@@ -25,7 +25,7 @@ def ls() -> int:
         seen = "seen" if row["seen"] else "unseen"
         fetched = "yes" if row["public"] else "by hand"
         sizes = f"{row['train']:>7}{row['test']:>7}{row['classes']:>8}"
-        licence = f"{row['license']} ({row['license_source'] or 'not verified'})"
+        licence = f"{row['license']}; {row['license_source'] or 'not verified'}"
         say(f"{row['name']:<16}{row['group']:<14}{sizes}  {seen:<8}{fetched:<9}{licence}")
     return 0
 

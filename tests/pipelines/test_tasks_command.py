@@ -51,8 +51,8 @@ def test_the_list_shows_every_set_with_its_sizes(capsys: pytest.CaptureFixture[s
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 21
     assert lines[1].split()[:5] == ["CropDisease", "Natural", "43456", "10849", "38"]
-    assert lines[3].endswith("by hand  CC BY 4.0 (README of github.com/AlexOlsen/DeepWeeds)")
-    assert lines[6].endswith("by hand  no licence stated, research use (not verified)")
+    assert lines[3].endswith("by hand  CC BY 4.0; README of github.com/AlexOlsen/DeepWeeds")
+    assert lines[6].endswith("by hand  no licence stated, research use; not verified")
 
 
 def test_a_variant_that_the_set_does_not_have_is_refused(tmp_path: Path) -> None:

@@ -89,8 +89,8 @@ def test_gated_sets_get_their_steps_and_their_archives_unpacked(tmp_path: Path) 
     assert "unpacked AID.zip" in download_task("AID", tmp_path)
     assert (tmp_path / "AID/AID/Beach/beach_1.jpg").read_bytes() == b"x"
     assert "unpacked" not in download_task("AID", tmp_path).split("\n")[0]
-    assert "licence: no licence stated, research use, not verified)" in text
-    assert "licence: CC BY 4.0, README of github.com/AlexOlsen/DeepWeeds)" in download_task("DeepWeeds", tmp_path)
+    assert "licence: no licence stated, research use; not verified)" in text
+    assert "licence: CC BY 4.0; README of github.com/AlexOlsen/DeepWeeds)" in download_task("DeepWeeds", tmp_path)
 
 
 def test_public_sets_are_those_that_torchvision_knows() -> None:
