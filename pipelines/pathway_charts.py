@@ -104,6 +104,7 @@ def share_map(
 def lesion_charts(content: dict[str, Any]) -> Iterable[Markup]:
     """The curves of a lesion.json: single blocks, random sets, sequences, shuffled order."""
     studies = {"ResNet": content["resnet"]["studies"], "plain net": content["plain"]["studies"]}
+    intervals = [content[kind].get("ci95") for kind in ("resnet", "plain")]  # older studies have none
     chance = 100 / content["classes"]
     for key, title, x_label in (
         ("single", "One block deleted", "block"),
@@ -125,6 +126,9 @@ def lesion_charts(content: dict[str, Any]) -> Iterable[Markup]:
                 xs = [0.0, *(float(row[name]) for row in found[0][key])]
                 ys = [full, *(float(value) for value in means)]
             lines.append(Line(label, xs, ys, color))
+            if (found_ci95 := intervals[color]) is not None:
+                bounds = found_ci95[key] if key == "single" else [*found_ci95["full"], *found_ci95[key]]
+                lines += [Line(f"{label}, 95 % interval", xs, ends, None) for ends in zip(*bounds, strict=True)]
         if lines:
             ends = [min(lines[0].xs), max(lines[0].xs)]
             lines.append(Line("chance", ends, [chance, chance], 7))

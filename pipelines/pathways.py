@@ -270,9 +270,14 @@ def _spottune(run: PathwayRun) -> dict[str, Any]:
 def _lesion(run: PathwayRun) -> dict[str, Any]:
     file = run.folder / "lesion.json"
     if not file.is_file():
-        return {"run": run, "charts": [], "kinds": []}
+        return {"run": run, "charts": [], "kinds": [], "intervals": False}
     content = json.loads(file.read_text(encoding="utf-8"))
-    return {"run": run, "charts": list(lesion_charts(content)), "kinds": [run.summary["resnet"], run.summary["plain"]]}
+    return {
+        "run": run,
+        "charts": list(lesion_charts(content)),
+        "kinds": [run.summary["resnet"], run.summary["plain"]],
+        "intervals": all("ci95" in content[kind] for kind in ("resnet", "plain")),
+    }
 
 
 def _sheet(path: Path) -> Picture | None:

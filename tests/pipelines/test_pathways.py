@@ -72,7 +72,7 @@ def make_result(folder: Path, method: str, *, classes: int = 5, blocks: int = 8,
     return summary
 
 
-def make_lesion(folder: Path, *, blocks: int = 9, shuffles: bool = True) -> dict[str, Any]:
+def make_lesion(folder: Path, *, blocks: int = 9, shuffles: bool = True, intervals: bool = False) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     content: dict[str, Any] = {"arch": "cifar_resnet20", "classes": 5}
     for kind, loss in (("resnet", 4.0), ("plain", 60.0)):
@@ -85,6 +85,9 @@ def make_lesion(folder: Path, *, blocks: int = 9, shuffles: bool = True) -> dict
             study = {"full": 85.0, "single": single, "random_sets": rows, "sequences": rows}
             studies.append({**study, "shuffles": swaps if shuffles else []})
         content[kind] = {"learning_rate": 0.1, "studies": studies}
+        if intervals:
+            points = {"full": 1, "single": blocks, "random_sets": 8, "sequences": 8, "shuffles": 4 if shuffles else 0}
+            content[kind]["ci95"] = {name: [[30.0, 90.0]] * count for name, count in points.items()}
     folder.mkdir(parents=True)
     (folder / "lesion.json").write_text(json.dumps(content), encoding="utf-8")
     sums = {kind: {"full": 85.0, "one_block_deleted": 81.0} for kind in ("resnet", "plain")}
@@ -171,6 +174,21 @@ def test_lesion_curves_start_at_the_whole_network_and_leave_out_impossible_shuff
     for chart, points in zip(charts, (9, 9, 9), strict=True):
         curves = chart.getElementsByTagName("polyline")
         assert [len(curve.getAttribute("points").split()) for curve in curves] == [points, points, 2]
+
+
+def test_lesion_curves_lie_between_the_ends_of_their_intervals(tmp_path: Path) -> None:
+    content = make_lesion(tmp_path / "lesion", intervals=True)
+    charts = [xml.dom.minidom.parseString(str(chart)) for chart in lesion_charts(content)]
+    assert len(charts) == 4
+    for chart, points in zip(charts, (9, 9, 9, 5), strict=True):
+        faint = [c for c in chart.getElementsByTagName("polyline") if c.getAttribute("class") == "curve faint"]
+        heights = [[corner.split(",")[1] for corner in c.getAttribute("points").split()] for c in faint]
+        assert [len(row) for row in heights] == [points] * 4 and all(len(set(row)) == 1 for row in heights)
+        assert float(heights[0][0]) > float(heights[1][0])  # 30 % is drawn below 90 %
+    page = write_pathways_report(tmp_path).read_text(encoding="utf-8")
+    assert "Faint: the 95 % interval over seeds and test images" in page
+    make_lesion(tmp_path / "older")
+    assert "Faint:" not in write_pathways_report(tmp_path / "older").read_text(encoding="utf-8")
 
 
 def test_bars_are_as_high_as_their_values() -> None:

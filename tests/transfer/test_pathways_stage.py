@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 
 from transfer.data import ArraySource, Task, image_set
+from transfer.pathways import lesion
 from transfer.pathways.baselines import FineTuning, last_blocks, random_blocks
 from transfer.pathways.config import (
     METHODS,
@@ -28,8 +30,8 @@ from transfer.pathways.config import (
 )
 from transfer.pathways.learning import Diverged, Predictions, Schedule, fit, predict_all
 from transfer.pathways.methods import Report
-from transfer.pathways.pixels import load_pixels
-from transfer.pathways.resnet import build_gated_resnet
+from transfer.pathways.pixels import Pixels, load_pixels
+from transfer.pathways.resnet import GatedResNet, build_gated_resnet
 from transfer.pathways.stage import _Run, train_pathway
 from transfer.score import load_correct, paired_bootstrap
 
@@ -371,6 +373,21 @@ def test_bad_input_gets_one_clear_line(tmp_path: Path) -> None:
             small(StandardConfig, **changes)
 
 
+def test_the_lesion_study_sees_images_and_parts_as_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mean, std, seen = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7), []
+    inner = lesion.lesion_study
+
+    def study(network: GatedResNet, pixels: Pixels, **more: Any) -> Any:
+        seen.append((pixels.mean, pixels.std, next(iter(pixels.in_order(4)))[1].shape))
+        return inner(network, pixels, **more)
+
+    monkeypatch.setattr(lesion, "lesion_study", study)
+    config = small(LesionConfig, epochs=1, draws=1, resize=20, evaluate_whole=True, channel_mean=mean, channel_std=std)
+    summary = train_pathway(config, "unused", toy_task(val=12, size=24), out=tmp_path)
+    assert (summary["n_train"], summary["n_validation"], summary["n_test"]) == (60, 12, 24)
+    assert seen == [(mean, std, (4, 3, 20, 20))] * 2
+
+
 def test_lesion_stage_leaves_curves_of_both_networks(tmp_path: Path) -> None:
     summary = train_pathway(small(LesionConfig), "unused", toy_task(), out=tmp_path)
     curves = json.loads((tmp_path / "lesion.json").read_text(encoding="utf-8"))
@@ -378,6 +395,9 @@ def test_lesion_stage_leaves_curves_of_both_networks(tmp_path: Path) -> None:
         (study,) = curves[kind]["studies"]
         assert len(study["single"]) == 9 and len(study["random_sets"]) == len(study["sequences"]) == 8
         assert summary[kind]["full"] == study["full"]
+        low, high = summary[kind]["ci95"]
+        assert [[low, high]] == curves[kind]["ci95"]["full"] and low <= study["full"] <= high
+        assert len(curves[kind]["ci95"]["single"]) == 9 and len(curves[kind]["ci95"]["random_sets"]) == 8
         assert study["shuffles"][0]["swaps"] == 1 and study["shuffles"][0]["kendall_tau"] < 1
     text = (tmp_path / "lesion.svg").read_text(encoding="utf-8")
     assert text.startswith("<?xml") and "<svg" in text

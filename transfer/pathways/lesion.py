@@ -8,7 +8,9 @@ VGG), so that depth and parameters are equal; 2. one unit of deletion is a block
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,29 +19,32 @@ import numpy as np
 import torch
 from torch import nn
 
+from transfer.images import IMAGENET_MEAN, IMAGENET_STD
 from transfer.pathways.baselines import FineTuning
 from transfer.pathways.config import LesionConfig
 from transfer.pathways.executors import SkipUnit, StaticPlan
 from transfer.pathways.learning import Diverged, Schedule, fit
-from transfer.pathways.pixels import Pixels, load_pixels
+from transfer.pathways.lesion_curves import curve_intervals, draw_curves
+from transfer.pathways.parts import Progress, decode_part, training_part
+from transfer.pathways.pixels import Pixels
 from transfer.pathways.resnet import Block, GatedResNet, build_gated_resnet
-from transfer.splits import validation_mask
 
 if TYPE_CHECKING:
-    from transfer.data import Task
+    from transfer.data import ImageSet, Task
 
-Progress = Callable[[int, int, str], None]
+
+def is_right(features: nn.Module, head: nn.Linear, pixels: Pixels, *, device: str = "cpu") -> np.ndarray:
+    """Whether head(features(x)) classifies the evaluation view of each image correctly, in eval mode. (N,) bool."""
+    features.eval()
+    with torch.no_grad():
+        answers = [head(features(images.to(device))).argmax(1).cpu() for _, images in pixels.in_order(256)]
+    right: np.ndarray = (torch.cat(answers) == pixels.labels).numpy()
+    return right
 
 
 def accuracy(features: nn.Module, head: nn.Linear, pixels: Pixels, *, device: str = "cpu") -> float:
-    """Percent of centre crops classified correctly by head(features(x)) in eval mode."""
-    features.eval()
-    right = 0
-    with torch.no_grad():
-        for rows, images in pixels.in_order(256):
-            answers = head(features(images.to(device))).argmax(1).cpu()
-            right += int((answers == pixels.labels[rows]).sum())
-    return 100 * right / len(pixels)
+    """Percent of the images that `is_right` finds right."""
+    return 100 * float(is_right(features, head, pixels, device=device).mean())
 
 
 def without_blocks(network: GatedResNet, removed: Sequence[int]) -> StaticPlan:
@@ -80,6 +85,13 @@ def kendall_tau(order: Sequence[int]) -> float:
     return 2 * sum(pairs) / len(pairs) - 1
 
 
+def sets_of_blocks(blocks: int, count: int, draws: int, rng: np.random.Generator) -> list[list[int]]:
+    """`draws` random sets of so many blocks, or all there are if they are no more."""
+    if math.comb(blocks, count) <= draws:
+        return [list(chosen) for chosen in itertools.combinations(range(blocks), count)]
+    return [sorted(rng.permutation(blocks)[:count].tolist()) for _ in range(draws)]
+
+
 def lesion_study(
     network: GatedResNet,
     pixels: Pixels,
@@ -88,54 +100,63 @@ def lesion_study(
     seed: int,
     device: str = "cpu",
     tick: Callable[[str], None] | None = None,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Accuracy (percent) under every kind of lesion.
 
     Returns:
-        full; single: per deleted block; random_sets: per number of deleted blocks, mean and std over random sets;
-        sequences: the same over runs of neighbours; shuffles: per number of swaps within a stage, mean, std and mean
-        Kendall tau.
+        full; single: per deleted block; random_sets: per number of deleted blocks, mean and std over sets (all sets
+        where they are no more than `draws`); sequences: the same over runs of neighbours; shuffles: per number of
+        swaps within a stage, mean, std and mean Kendall tau. Beside it, by the same names, for every point of a curve
+        and every image the share of lesions under which it is right, (points, N).
     """
     rng = np.random.default_rng([seed, network.num_blocks])
     blocks = network.num_blocks
+    right: dict[str, list[np.ndarray]] = {
+        kind: [] for kind in ("full", "single", "random_sets", "sequences", "shuffles")
+    }
 
-    def score(features: nn.Module, note: str) -> float:
-        if tick is not None:
-            tick(note)
-        return accuracy(features, network.head, pixels, device=device)
+    def measure(kind: str, lesions: Sequence[nn.Module], note: str) -> dict[str, float]:
+        found = []
+        for features in lesions:
+            if tick is not None:
+                tick(note)
+            found.append(is_right(features, network.head, pixels, device=device))
+        right[kind].append(np.mean(found, axis=0))
+        scores = 100 * np.mean(found, axis=1)
+        return {"mean": float(scores.mean()), "std": float(scores.std())}
 
-    def deleted(sets: Sequence[Sequence[int]], note: str) -> dict[str, Any]:
-        scores = [score(without_blocks(network, removed), note) for removed in sets]
-        return {"removed": len(sets[0]), "mean": float(np.mean(scores)), "std": float(np.std(scores))}
+    def deleted(kind: str, sets: Sequence[Sequence[int]], note: str) -> dict[str, Any]:
+        return {"removed": len(sets[0]), **measure(kind, [without_blocks(network, removed) for removed in sets], note)}
 
-    single = [score(without_blocks(network, [index]), f"without block {index}") for index in range(blocks)]
+    single = [deleted("single", [[index]], f"without block {index}")["mean"] for index in range(blocks)]
     random_sets, sequences = [], []
     for count in range(1, blocks):
-        sets = [sorted(rng.permutation(blocks)[:count].tolist()) for _ in range(draws)]
-        random_sets.append(deleted(sets, f"{count} random blocks deleted"))
+        sets = sets_of_blocks(blocks, count, draws, rng)
+        random_sets.append(deleted("random_sets", sets, f"{count} random blocks deleted"))
         starts = np.unique(np.linspace(0, blocks - count, draws).round().astype(int)).tolist()
         runs = [list(range(start, start + count)) for start in starts]
-        sequences.append(deleted(runs, f"{count} neighbours deleted"))
+        sequences.append(deleted("sequences", runs, f"{count} neighbours deleted"))
     pairs = [(i, j) for group in swappable(network) for i in group for j in group if i < j]
     shuffles = []
     for swaps in sorted({1, 2, 4, 8, 16, blocks}) if pairs else []:
-        scores, taus = [], []
+        orders = []
         for _ in range(draws):
             order = list(range(blocks))
             for pair in rng.integers(0, len(pairs), swaps).tolist():
                 i, j = pairs[pair]
                 order[i], order[j] = order[j], order[i]
-            scores.append(score(with_order(network, order), f"{swaps} swaps"))
-            taus.append(kendall_tau(order))
-        mean, std = float(np.mean(scores)), float(np.std(scores))
-        shuffles.append({"swaps": swaps, "mean": mean, "std": std, "kendall_tau": float(np.mean(taus))})
-    return {
-        "full": score(without_blocks(network, []), "all blocks"),
+            orders.append(order)
+        found = measure("shuffles", [with_order(network, order) for order in orders], f"{swaps} swaps")
+        tau = float(np.mean([kendall_tau(order) for order in orders]))
+        shuffles.append({"swaps": swaps, **found, "kendall_tau": tau})
+    study = {
+        "full": measure("full", [without_blocks(network, [])], "all blocks")["mean"],
         "single": single,
         "random_sets": random_sets,
         "sequences": sequences,
         "shuffles": shuffles,
     }
+    return study, {kind: np.array(rows).reshape(len(rows), len(pixels)) for kind, rows in right.items()}
 
 
 def lesion_stage(
@@ -143,15 +164,18 @@ def lesion_stage(
 ) -> dict[str, Any]:
     """Train a ResNet and a plain net per seed (learning rate chosen on validation images), then hurt both.
 
-    Leaves lesion.json (all curves, per kind and seed) and lesion.svg in `out`; both are also the summary's content.
+    Leaves lesion.json (all curves, per kind and seed, with their intervals over seeds and test images) and lesion.svg
+    in `out`; both are also the summary's content.
     """
-    threads = max(1, torch.get_num_threads())
-    train = load_pixels(task.train, size=config.size, threads=threads)
-    test = load_pixels(task.test, size=config.size, threads=threads)
-    held_out = validation_mask(
-        train.labels.numpy(), fraction=config.validation, seed=config.split_seed, groups=train.images.groups
-    )
-    parts = train.select(np.flatnonzero(~held_out)), train.select(np.flatnonzero(held_out))
+
+    def decode(images: ImageSet, part: str) -> Pixels:
+        note = f"{part} images of {task.name}"
+        return decode_part(config, images, mean=IMAGENET_MEAN, std=IMAGENET_STD, note=note, progress=progress)
+
+    train, val_rows = training_part(config, task, decode)
+    test = decode(task.test, "test")
+    fit_rows = np.setdiff1d(np.arange(len(train)), val_rows)
+    parts = train.select(fit_rows), train.select(val_rows)
     runs = 2 * (len(config.learning_rates) + len(config.seeds))
     steps = 0
 
@@ -174,6 +198,10 @@ def lesion_stage(
         fit(learner, pixels, schedule, seed=seed, device=device, checkpoint=checkpoint, tick=tick)
         return network
 
+    def hurt(plain: bool, rate: float, seed: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        network = trained(plain, rate, train, seed)
+        return lesion_study(network, test, draws=config.draws, seed=seed, device=device, tick=tick)
+
     curves: dict[str, Any] = {}
     for kind in ("resnet", "plain"):
         plain = kind == "plain"
@@ -186,50 +214,33 @@ def lesion_stage(
                 continue
             validation[rate] = accuracy(without_blocks(network, []), network.head, parts[1], device=device)
         best = max(validation, key=lambda rate: validation[rate])
-        studies = [
-            lesion_study(
-                trained(plain, best, train, seed), test, draws=config.draws, seed=seed, device=device, tick=tick
-            )
-            for seed in config.seeds
-        ]
-        curves[kind] = {"learning_rate": best, "studies": studies}
+        studies, correct = zip(*(hurt(plain, best, seed) for seed in config.seeds), strict=True)
+        ci95 = curve_intervals(correct, seed=0)
+        curves[kind] = {"learning_rate": best, "studies": list(studies), "ci95": ci95}
     from pretrain.checkpoint import write_atomic
 
     text = json.dumps({"arch": config.arch, "classes": len(task.classes), **curves}, indent=1)
     write_atomic(out / "lesion.json", lambda path: path.write_text(text, encoding="utf-8"))
     draw_curves(curves, num_classes=len(task.classes), out=out / "lesion.svg")
-    summary: dict[str, Any] = {"metric": "accuracy", "n_train": len(train), "n_test": len(test)}
+    summary: dict[str, Any] = {
+        "metric": "accuracy",
+        "n_train": len(train),
+        "n_validation": len(val_rows),
+        "n_test": len(test),
+        "skipped": [*train.skipped, *test.skipped],
+        "notes": list(task.notes),
+    }
     for kind in ("resnet", "plain"):
         found = curves[kind]["studies"]
         summary[kind] = {
             "learning_rate": curves[kind]["learning_rate"],
             "full": float(np.mean([study["full"] for study in found])),
+            "ci95": curves[kind]["ci95"]["full"][0],
             "one_block_deleted": float(np.mean([study["single"] for study in found])),
         }
-    return {**summary, "score": summary["resnet"]["full"], "seeds": list(config.seeds)}
-
-
-def draw_curves(curves: dict[str, Any], *, num_classes: int, out: Path) -> None:
-    """Three panels as SVG: accuracy after deleting each single block, n random blocks and n neighbours."""
-    from matplotlib.figure import Figure
-
-    from pretrain.checkpoint import write_atomic
-
-    figure = Figure(figsize=(12, 3.4), layout="constrained")
-    left, *others = figure.subplots(1, 3, sharey=True)
-    for kind, label in (("resnet", "ResNet"), ("plain", "plain net")):
-        studies = curves[kind]["studies"]
-        single = np.mean([study["single"] for study in studies], axis=0)
-        left.plot(range(1, len(single) + 1), single, marker="o", label=label)
-        full = float(np.mean([study["full"] for study in studies]))
-        for axes, key in zip(others, ("random_sets", "sequences"), strict=True):
-            means = np.mean([[row["mean"] for row in study[key]] for study in studies], axis=0)
-            axes.plot(range(len(means) + 1), [full, *means], marker="o", label=label)
-    titles = ("One block deleted", "Random blocks deleted", "Neighbouring blocks deleted")
-    for axes, title, unit in zip((left, *others), titles, ("block", "blocks deleted", "blocks deleted"), strict=True):
-        axes.axhline(100 / num_classes, linestyle=":", color="grey", label="chance")
-        axes.set(title=title, xlabel=unit, ylim=(0, 100))
-        axes.grid(alpha=0.3)
-    left.set_ylabel("test accuracy, %")
-    left.legend()
-    write_atomic(out, lambda path: figure.savefig(path, format="svg", metadata={"Date": None}))
+    return {
+        **summary,
+        "score": summary["resnet"]["full"],
+        "ci95": summary["resnet"]["ci95"],
+        "seeds": list(config.seeds),
+    }

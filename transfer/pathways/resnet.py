@@ -51,7 +51,10 @@ ARCHITECTURES = {
 
 
 class PoolPad(nn.Module):
-    """Parameter-free shortcut: average pool over stride x stride, then zero channels appended."""
+    """Parameter-free shortcut: average pool over stride x stride, then zero channels appended.
+
+    An odd side is rounded up, as the strided convolution beside it does: the last pixel is averaged alone.
+    """
 
     def __init__(self, stride: int, extra_channels: int) -> None:
         super().__init__()
@@ -59,7 +62,7 @@ class PoolPad(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C + extra, H / stride, W / stride)
         if self.stride > 1:
-            x = F.avg_pool2d(x, self.stride)
+            x = F.avg_pool2d(x, self.stride, ceil_mode=True)
         return F.pad(x, (0, 0, 0, 0, 0, self.extra_channels))
 
 

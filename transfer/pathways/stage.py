@@ -29,7 +29,7 @@ from transfer.pathways.config import BlockDropConfig, LesionConfig, PathwayConfi
 if TYPE_CHECKING:
     from torch import nn
 
-    from transfer.data import Task
+    from transfer.data import ImageSet, Task
     from transfer.pathways.learning import Predictions
     from transfer.pathways.methods import Candidate, Method, Report
     from transfer.pathways.pixels import Pixels
@@ -122,8 +122,10 @@ class _Run:
         self.done_steps, self.total_steps, self.last_report_s = 0, 0, -math.inf
 
     def summary(self) -> dict[str, Any]:
+        from transfer.pathways.parts import training_part
+
         began = time.monotonic()
-        train, val_rows = self._training_pixels()
+        train, val_rows = training_part(self.config, self.task, self._pixels)
         test = self._pixels(self.task.test, "test")
         self._plan_progress(len(train))
         candidate, table = self._select(train, val_rows)
@@ -164,43 +166,11 @@ class _Run:
             "seconds": round(time.monotonic() - began, 1),
         }
 
-    def _pixels(self, images: Any, note: str) -> Pixels:
-        import torch
+    def _pixels(self, images: ImageSet, part: str) -> Pixels:
+        from transfer.pathways.parts import decode_part
 
-        from transfer.pathways.pixels import load_pixels
-
-        if self.progress is not None:
-            self.progress(0, 1, f"decoding {len(images)} {note} images of {self.task.name}")
-        return load_pixels(
-            images,
-            size=self.config.size,
-            resize=self.config.resize,
-            evaluate_whole=self.config.evaluate_whole,
-            threads=max(1, torch.get_num_threads()),
-            mean=self.config.channel_mean or self.start.mean,
-            std=self.config.channel_std or self.start.std,
-        )
-
-    def _training_pixels(self) -> tuple[Pixels, np.ndarray]:
-        """All training images (the task's own validation part last), and which of them are held out for selection."""
-        from transfer.pathways.pixels import joined
-        from transfer.splits import validation_mask
-
-        train = self._pixels(self.task.train, "training")
-        if self.task.val is not None and len(self.task.val):
-            val = self._pixels(self.task.val, "validation")
-            return joined(train, val), np.arange(len(train), len(train) + len(val))
-        mask = validation_mask(
-            train.labels.numpy(),
-            fraction=self.config.validation,
-            seed=self.config.split_seed,
-            groups=train.images.groups,
-        )
-        rows = np.flatnonzero(mask)
-        if not len(rows) or len(train) - len(rows) < 2:
-            share = f"a validation part of {self.config.validation}"
-            raise ValueError(f"task {self.task.name}: {len(train)} training images leave no {share}")
-        return train, rows
+        note, start = f"{part} images of {self.task.name}", self.start
+        return decode_part(self.config, images, mean=start.mean, std=start.std, note=note, progress=self.progress)
 
     def _plan_progress(self, count: int) -> None:
         self.total_steps = self.method.steps(count)
