@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from transfer.pathways.config import (
     SpotTuneOptions,
     StandardConfig,
 )
-from transfer.pathways.options import Options, TrainingOptions, configure
+from transfer.pathways.options import WITHOUT_EFFECT, Options, TrainingOptions, configure
 
 FOLDER = "some/folder"
 
@@ -68,11 +69,79 @@ def test_given_values_arrive() -> None:
         ),
         ("knn", Options(TrainingOptions(batch_size=4)), "--training.batch-size is no option of knn"),
         ("spottune", Options(lesion=LesionOptions(draws=2)), "it belongs to lesion"),
+        ("standard", Options(TrainingOptions(tuned_share=0.3)), "it belongs to stochastic"),
+        ("standard", Options(TrainingOptions(l2_sp_weights=(0.3,))), "it belongs to l2sp"),
+        ("l2sp", Options(TrainingOptions(l2_penalties=(0.3,))), "it belongs to feature_extractor"),
+        (
+            "spottune",
+            Options(spottune=SpotTuneOptions(global_k_weight=2.0)),
+            "--spottune.global-k-weight needs --spottune.global-k",
+        ),
     ],
 )
 def test_an_option_of_another_method_is_refused(method: str, options: Options, said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
         options.values(method)
+
+
+GIVEN: dict[str, Any] = {
+    "batch_size": 8,
+    "learning_rates": (0.2,),
+    "weight_decay": 0.0,
+    "milestones": (0.1,),
+    "augment": "none",
+    "freeze_bn": True,
+    "freeze_stem": True,
+    "policy_learning_rate": 0.5,
+    "policy_weight_decay": 0.0,
+    "policy_shrink": 1,
+    "policy_pretrained": False,
+    "tau": 1.0,
+    "sample_at_eval": True,
+    "global_k": 1,
+    "global_k_weight": 2.0,
+    "global_k_entropy": 2.0,
+}
+"""A value for every option that some method would ignore."""
+
+
+def test_options_without_effect_are_refused_and_the_others_are_not() -> None:
+    training, spottune = (
+        {field.name for field in dataclasses.fields(kind)} for kind in (TrainingOptions, SpotTuneOptions)
+    )
+    refused = 0
+    for name, value in GIVEN.items():
+        options = Options(TrainingOptions(**{name: value})) if name in training else None
+        options = options or Options(spottune=SpotTuneOptions(**{name: value}))
+        for method in ("feature_extractor", "random_policy", "spottune_global", "lesion"):
+            if name in spottune and method in ("feature_extractor", "lesion"):
+                continue
+            if name in WITHOUT_EFFECT[method]:
+                refused += 1
+                with pytest.raises(ValueError, match=f"{name.replace('_', '-')} is no option of {method}; it belongs"):
+                    options.values(method)
+            else:
+                assert options.values(method) == {name: value}
+    assert refused == 7 + 9 + 1 + 2
+
+
+def test_the_feature_extractor_has_no_epochs() -> None:
+    with pytest.raises(ValueError, match="--epochs is no option of feature_extractor"):
+        configure("feature_extractor", Options(), task=FOLDER, root=None, epochs=5)
+    assert configure("standard", Options(), task=FOLDER, root=None, epochs=5).epochs == 5
+
+
+def test_what_the_baselines_choose_among_is_an_option() -> None:
+    for method, option, value in (
+        ("feature_extractor", "l2_penalties", (3.0,)),
+        ("l2sp", "l2_sp_weights", (0.5, 0.05)),
+        ("stochastic", "tuned_share", 0.25),
+    ):
+        given = Options(TrainingOptions(**{option: value}))  # type: ignore[arg-type]
+        assert getattr(configure(method, given, task=FOLDER, root=None), option) == value
+        wrong = Options(TrainingOptions(**{option: -1.0 if option == "tuned_share" else (0.0,)}))  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=f"{option} is .*; allowed: "):
+            configure(method, wrong, task=FOLDER, root=None)
 
 
 def test_a_value_that_is_not_allowed_is_named() -> None:

@@ -82,6 +82,11 @@ class FeatureExtractorConfig(PathwayConfig):
     l2_penalties: tuple[float, ...] = (1e4, 1e3, 1e2, 1e1, 1.0, 1e-1, 1e-2)
     """Candidates of lambda in sum of CE + lambda/2 |W|^2 on standardised features; the validation part chooses."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.l2_penalties or min(self.l2_penalties) <= 0:
+            raise ValueError(f"l2_penalties is {self.l2_penalties}; allowed: at least one, all positive")
+
 
 @dataclass(frozen=True, kw_only=True)
 class StandardConfig(PathwayConfig):
@@ -89,8 +94,6 @@ class StandardConfig(PathwayConfig):
 
     last_blocks: int | None = None
     """Train only the last k residual blocks and the classifier; None trains everything."""
-    l2_sp: float = 0.0
-    """Weight of the pull towards the pre-trained weights (L2-SP); 0 switches it off."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -123,7 +126,6 @@ class Last3Config(StandardConfig):
 class L2SPConfig(StandardConfig):
     """Fine-tuning with a pull of every pre-trained weight towards where it started."""
 
-    l2_sp: float = 0.01
     l2_sp_weights: tuple[float, ...] = (0.1, 0.01, 0.001)
     """Candidates of the weight of the pull, each with every learning rate; the validation part chooses."""
 
@@ -139,13 +141,19 @@ class StochasticConfig(PathwayConfig):
 
     tuned_share: float = 0.5
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.tuned_share <= 1:
+            raise ValueError(f"tuned_share is {self.tuned_share}; allowed: above 0, at most 1")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SpotTuneOptions:
     """What SpotTune adds to the settings of every method."""
 
     policy_learning_rate: float = 0.1
-    """Of the policy network, as a multiple of the main learning rate (published: 0.1 on Decathlon, else 0.01)."""
+    """Of the policy network, as a multiple of the main learning rate (published: 0.1 on Decathlon, else 0.01); fixed,
+    not chosen on the validation part."""
     policy_weight_decay: float = 1e-3
     """Of the policy network."""
     policy_shrink: int = 2
@@ -159,9 +167,9 @@ class SpotTuneOptions:
     global_k: int | None = None
     """Share one set of k fine-tuned blocks among all images (Global-k); none leaves the choice to every image."""
     global_k_weight: float = 1.0
-    """lambda 1, of (sum over blocks of the share of tuned images - k) squared."""
+    """lambda 1, of (sum over blocks of the share of tuned images - k) squared; fixed (its value was not published)."""
     global_k_entropy: float = 0.1
-    """lambda 2, of -sum m log m, which drives each block's share to 0 or 1."""
+    """lambda 2, of -sum m log m, which drives each block's share to 0 or 1; fixed (its value was not published)."""
     lr_bug_compat: bool = False
     """The original's schedule: a tenth from the first milestone on, the later ones never take effect."""
 

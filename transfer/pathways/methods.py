@@ -195,7 +195,7 @@ class Standard(Method):
         network = self.setting.start(seed)
         blocks, pull = None, 0.0
         if isinstance(config, StandardConfig):
-            pull = candidate.get("l2_sp", config.l2_sp)
+            pull = candidate.get("l2_sp", 0.0)
             blocks = None if config.last_blocks is None else last_blocks(network, config.last_blocks)
         elif isinstance(config, StochasticConfig):
             blocks = random_blocks(network, config.tuned_share, seed=seed)

@@ -1,5 +1,9 @@
 """Options of the command line for the pathway methods, and how they become a method's configuration.
 
+The validation part chooses among learning rates, L2 penalties, weights of L2-SP's pull and BlockDrop's penalties;
+everything else is fixed by the method or by whoever gives the option, SpotTune's policy learning rate and Global-k's
+two weights among them.
+
 No torch here: the command line shows these without waiting for it.
 """
 
@@ -45,7 +49,25 @@ class TrainingOptions:
     """Keep the layers before the first block as they came."""
     validation: float | None = None
     """Share of the training images held out for choosing, where the task brings no such part; default 0.3."""
+    l2_penalties: tuple[float, ...] | None = None
+    """Of feature_extractor: candidates of lambda, chosen among on the validation part; default 1e4, 1e3 ... 1e-2."""
+    l2_sp_weights: tuple[float, ...] | None = None
+    """Of l2sp: candidates of the pull's weight, chosen among on the validation part; default 0.1 0.01 0.001."""
+    tuned_share: float | None = None
+    """Of stochastic: share of the blocks that are fine-tuned; fixed, default 0.5."""
 
+
+_OF_SGD = frozenset(
+    ("batch_size", "learning_rates", "weight_decay", "milestones", "augment", "freeze_bn", "freeze_stem")
+)
+_OF_GLOBAL_K = frozenset(("global_k_weight", "global_k_entropy"))
+WITHOUT_EFFECT: dict[str, frozenset[str]] = {
+    "feature_extractor": _OF_SGD,  # solved to convergence on fixed features
+    "random_policy": frozenset(field.name for field in dataclasses.fields(SpotTuneOptions)) - {"lr_bug_compat"},
+    "spottune_global": frozenset(("sample_at_eval",)),  # all images share one set of blocks
+    "lesion": frozenset(("freeze_bn", "freeze_stem")),  # nothing was pre-trained
+}
+"""Options whose fields a method's configuration inherits and never reads: refused."""
 
 NO_TRAINING, NO_SPOTTUNE = TrainingOptions(), SpotTuneOptions()
 NO_BLOCKDROP, NO_LESION = BlockDropOptions(), LesionOptions()
@@ -74,12 +96,21 @@ class Options:
                 value = getattr(options, option.name)
                 if value == option.default:
                     continue
-                having = [name for name, config in METHODS.items() if issubclass(config, kind)]
+                having = [name for name, config in METHODS.items() if _has(name, config, kind, option.name)]
                 if method not in having:
                     flag = f"--{group.name}.{option.name.replace('_', '-')}"
                     raise ValueError(f"{flag} is no option of {method}; it belongs to {', '.join(having)}")
                 found[option.name] = value
+        alone = sorted(_OF_GLOBAL_K & set(found)) if method == "spottune" and "global_k" not in found else []
+        if alone:
+            raise ValueError(f"--spottune.{alone[0].replace('_', '-')} needs --spottune.global-k")
         return found
+
+
+def _has(method: str, config: type[PathwayConfig], kind: type, option: str) -> bool:
+    """Whether this option of the group that configures `kind` changes anything about the method."""
+    fields = {field.name for field in dataclasses.fields(config)} | {"preset"}
+    return issubclass(config, kind) and option in fields and option not in WITHOUT_EFFECT.get(method, ())
 
 
 def configure(method: str, options: Options, *, task: str, root: Path | None, **given: Any) -> PathwayConfig:
@@ -93,6 +124,8 @@ def configure(method: str, options: Options, *, task: str, root: Path | None, **
     """
     values = options.values(method)
     kind = METHODS[method]
+    if method == "feature_extractor" and given.get("epochs") is not None:
+        raise ValueError("--epochs is no option of feature_extractor, which solves for its head and has none")
     if values.pop("preset", "method") == "decathlon":
         values = {**_decathlon(kind, task, root), **values}
     return kind(**{**values, **{name: value for name, value in given.items() if value is not None}})
