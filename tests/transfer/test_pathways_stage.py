@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from transfer.data import ArraySource, Task, image_set
 from transfer.pathways import lesion
@@ -24,6 +25,7 @@ from transfer.pathways.config import (
     Last2Config,
     LesionConfig,
     PathwayConfig,
+    RandomPolicyConfig,
     SpotTuneConfig,
     StandardConfig,
     method_name,
@@ -32,7 +34,9 @@ from transfer.pathways.learning import Diverged, Predictions, Schedule, fit, pre
 from transfer.pathways.methods import Report
 from transfer.pathways.pixels import Pixels, load_pixels
 from transfer.pathways.resnet import GatedResNet, build_gated_resnet
+from transfer.pathways.spottune import SpotTune
 from transfer.pathways.stage import _Run, train_pathway
+from transfer.pathways.start import starting_point
 from transfer.score import load_correct, paired_bootstrap
 
 BACKBONE = "random:cifar_resnet8"
@@ -204,6 +208,24 @@ def test_the_task_s_own_validation_part_selects_and_then_trains(tmp_path: Path) 
     summary = train_pathway(config, BACKBONE, toy_task(val=12), out=tmp_path)
     assert summary["n_validation"] == 12 and summary["n_train"] == 60
     assert summary["chosen"] == {"learning_rate": 0.05} and len(summary["selection"]) == 2
+
+
+def test_a_network_that_was_fine_tuned_is_the_next_ones_frozen_copy(tmp_path: Path) -> None:
+    """Pre-train a Decathlon network with one method, start another from it: the way from imagenet12 to a domain."""
+    colours = {"channel_mean": (0.4, 0.5, 0.6), "channel_std": (0.2, 0.2, 0.3)}
+    first = tmp_path / "standard"
+    train_pathway(small(StandardConfig, epochs=1, **colours), "random:decathlon_resnet8", toy_task(), out=first)
+    path = first / "backbone.safetensors"
+    start = starting_point(small(SpotTuneConfig), path, num_classes=3)
+    assert (start.mean, start.std) == tuple(colours.values())
+    learner = SpotTune(start.network(0), None, RandomPolicyConfig(), learning_rate=0.1)
+    weight = learner.frozen[2].residual[0].weight  # type: ignore[union-attr,index]
+    assert torch.equal(weight, load_file(path)["blocks.2.residual.0.weight"])
+    drawn = build_gated_resnet("decathlon_resnet8", num_classes=3, seed=0)
+    assert not torch.equal(weight, drawn.blocks[2].residual[0].weight)  # type: ignore[union-attr,index]
+    config = small(SpotTuneConfig, epochs=1, seeds=(0,))
+    summary = train_pathway(config, path, toy_task(), out=tmp_path / "spottune")
+    assert summary["backbone"] == start.source and not (tmp_path / "spottune" / "backbone.safetensors").exists()
 
 
 def test_what_is_not_tuned_keeps_its_bits() -> None:

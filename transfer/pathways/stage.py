@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from transfer.data import ImageSet, Task
-    from transfer.pathways.learning import Predictions
+    from transfer.pathways.learning import Learner, Predictions
     from transfer.pathways.methods import Candidate, Method, Report
     from transfer.pathways.pixels import Pixels
     from transfer.pathways.start import StartingPoint
@@ -55,10 +55,12 @@ def train_pathway(
     Args:
         config: one of the dataclasses of `config.METHODS`; its type says which method.
         backbone: what `pretrain.checkpoint.load_backbone` takes (FILE, random:ARCH[:SEED], torchvision:ARCH),
-            `random:cifar_resnet32` and the other names of `resnet.ARCHITECTURES`, or a torchvision-style ResNet. The
-            lesion study trains networks of its own and does not look at it.
+            `random:cifar_resnet32` and the other names of `resnet.ARCHITECTURES`, a torchvision-style ResNet or a
+            `GatedResNet`. The lesion study trains networks of its own and does not look at it.
         task: a task name, a folder, `decathlon:<domain>`, or a Task.
         out: receives the files; finished runs are found there, an interrupted one continues from its last checkpoint.
+            Standard fine-tuning of a CIFAR or Decathlon network leaves backbone.safetensors, the network of the first
+            seed: this is how a network is pre-trained that other methods start from.
         root: where the files of named tasks lie.
         threads: torch's threads (default: leave as they are).
 
@@ -239,6 +241,7 @@ class _Run:
             predictions = self.setting.predict(learner, test, seed=seed)
             report = self.method.report(learner, test, predictions, seed=seed)
             write_predictions(saved, {"": predictions, **report.others})
+            self._keep_backbone(learner, test, seed)
             metrics = classification_metrics(predictions.probabilities, predictions.labels)
             others = {f"accuracy_{name}": other.accuracy for name, other in report.others.items()}
             _write_json(files / "result.json", {"seed": seed, **metrics, **others, **report.numbers})
@@ -248,6 +251,16 @@ class _Run:
         stored = read_predictions(saved)
         predictions = stored.pop("")
         return result, predictions, Report(others=stored)
+
+    def _keep_backbone(self, learner: Learner, pixels: Pixels, seed: int) -> None:
+        from transfer.pathways.baselines import FineTuning
+        from transfer.pathways.start import save_gated
+
+        arch = self.start.arch
+        if method_name(self.config) == "standard" and arch is not None and seed == self.config.seeds[0]:
+            assert isinstance(learner, FineTuning)
+            path = self.out / "backbone.safetensors"
+            save_gated(path, learner.network, arch, mean=pixels.mean, std=pixels.std)
 
     def _save_predictions(self, test: Pixels, predictions: list[Predictions], reports: list[Report]) -> dict[str, Any]:
         import torch

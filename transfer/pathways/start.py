@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pretrain.checkpoint import load_backbone
+from pretrain.checkpoint import load_backbone, load_weights, read_backbone, save_backbone, sha256_file
 from transfer.images import IMAGENET_MEAN, IMAGENET_STD
 from transfer.pathways.config import LesionConfig, PathwayConfig
 from transfer.pathways.resnet import ARCHITECTURES, GatedResNet, build_gated_resnet, gate_backbone
@@ -23,12 +24,58 @@ class StartingPoint:
     Attributes:
         network: seed of the head -> a copy with that head, on the device, channels last.
         source: what the backbone is called in summaries.
+        arch: of `resnet.ARCHITECTURES`, where the network is of a small-image family; those are saved and read here,
+            torchvision's ResNets in `pretrain.checkpoint`.
     """
 
     network: Callable[[int], GatedResNet]
     source: str
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    arch: str | None = None
+
+
+def save_gated(
+    path: Path,
+    network: GatedResNet,
+    arch: str,
+    *,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+) -> None:
+    """A network of a small-image family as safetensors, with what it was trained with; a backbone as any other."""
+    header = {"arch": arch, "num_classes": str(network.head.out_features), "mean": json.dumps(mean)}
+    save_backbone(path, network, {**header, "std": json.dumps(std)})
+
+
+def load_gated(path: Path) -> tuple[GatedResNet, str, tuple[float, float, float], tuple[float, float, float]] | None:
+    """Network, architecture, mean and deviation per channel; None where the file's architecture is no small-image one.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no backbone of ours, or weights that do not fit the architecture that it names.
+    """
+    weights, header = read_backbone(path)
+    arch = header["arch"]
+    if not _small_image(arch):
+        return None
+    try:
+        mean, std = (_channels(header[name]) for name in ("mean", "std"))
+        classes = int(header["num_classes"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"backbone {path}: its header is broken: {type(error).__name__} {error}") from None
+    network = build_gated_resnet(arch, num_classes=classes, seed=0)
+    load_weights(network, weights, f"backbone {path}", arch)
+    return network, arch, mean, std
+
+
+def _channels(text: str) -> tuple[float, float, float]:
+    red, green, blue = map(float, json.loads(text))
+    return red, green, blue
+
+
+def _small_image(arch: str) -> bool:
+    return arch in ARCHITECTURES and ARCHITECTURES[arch].family != "torchvision"
 
 
 def starting_point(
@@ -52,11 +99,20 @@ def starting_point(
         )
     kind, _, rest = str(backbone).partition(":")
     arch, _, own_seed = rest.partition(":")
-    if kind == "random" and arch in ARCHITECTURES and ARCHITECTURES[arch].family != "torchvision":
+    if kind == "random" and _small_image(arch):
         if own_seed and not own_seed.isdecimal():
             raise ValueError(f"backbone {backbone}: the seed {own_seed!r} is no number; allowed: random:<arch>[:seed]")
         fixed = build_gated_resnet(arch, num_classes=num_classes, seed=int(own_seed or 0))
-        return StartingPoint(lambda seed: placed(_with_head(fixed, num_classes, seed)), str(backbone))
+        return StartingPoint(lambda seed: placed(_with_head(fixed, num_classes, seed)), str(backbone), arch=arch)
+    file = None if isinstance(backbone, nn.Module) or kind in ("random", "torchvision") else Path(backbone)
+    gated = None if file is None else load_gated(file)
+    if file is not None and gated is not None:
+        trained, arch, mean, std = gated
+        source = f"{arch} sha256:{sha256_file(file)}"
+        return StartingPoint(lambda seed: placed(_with_head(trained, num_classes, seed)), source, mean, std, arch)
+    if isinstance(backbone, GatedResNet):
+        own_network, source = backbone, type(backbone).__name__
+        return StartingPoint(lambda seed: placed(_with_head(own_network, num_classes, seed)), source)
     if isinstance(backbone, nn.Module):
         model, source, mean, std = backbone, type(backbone).__name__, IMAGENET_MEAN, IMAGENET_STD
     else:
@@ -73,4 +129,4 @@ def _with_head(network: GatedResNet, num_classes: int, seed: int) -> GatedResNet
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         changed.head = nn.Linear(network.head.in_features, num_classes)
-    return changed
+    return changed.requires_grad_(True)
