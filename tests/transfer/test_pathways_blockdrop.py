@@ -190,7 +190,7 @@ def test_forced_blocks_get_no_gradient(entropy: str, closed_gradient: bool) -> N
         assert bool(keep.grad[:, :2].abs().max() > 0) is (closed_gradient and weight > 0)
 
 
-@pytest.mark.parametrize(("arch", "blocks"), [("cifar_resnet32", 15), ("cifar_resnet110", 54), ("resnet34", 16)])
+@pytest.mark.parametrize(("arch", "blocks"), [("cifar_resnet32", 15), ("cifar_resnet110", 54), ("resnet101", 33)])
 @pytest.mark.parametrize("opening", ["one per epoch", 5, 200])
 def test_the_curriculum_opens_the_blocks_from_the_end(arch: str, blocks: int, opening: str | int) -> None:
     network = build_gated_resnet(arch, num_classes=2, seed=0)

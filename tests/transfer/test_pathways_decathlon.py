@@ -111,6 +111,27 @@ def test_broken_annotations_are_named(tmp_path: Path) -> None:
         load_domain("svhn", root=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("domain", "decay"),
+    [
+        ("aircraft", 5e-4),
+        ("cifar100", 0.0),
+        ("daimlerpedcls", 5e-4),
+        ("dtd", 0.0),
+        ("gtsrb", 0.0),
+        ("omniglot", 5e-4),
+        ("svhn", 0.0),
+        ("ucf101", 5e-4),
+        ("vgg-flowers", 1e-4),
+        ("imagenet12", 1e-4),
+    ],
+)
+def test_every_domain_has_its_published_weight_decay(domain: str, decay: float, tmp_path: Path) -> None:
+    statistics = {domain: {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.2, 0.3]}}
+    (tmp_path / "decathlon_mean_std.json").write_text(json.dumps(statistics), encoding="utf-8")
+    assert spottune_settings(domain, root=tmp_path).weight_decay == decay
+
+
 def test_settings_are_the_published_ones_with_the_domain_s_statistics(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"convert decathlon_mean_std\.pickle to JSON once"):
         channel_statistics("aircraft", root=tmp_path)
@@ -120,5 +141,14 @@ def test_settings_are_the_published_ones_with_the_domain_s_statistics(tmp_path: 
     assert (aircraft.size, aircraft.resize, aircraft.augment, aircraft.evaluation_size) == (64, 72, "crop", 72)
     assert (svhn.size, svhn.augment, svhn.weight_decay, aircraft.weight_decay) == (72, "none", 0.0, 5e-4)
     assert aircraft.channel_mean == (0.4, 0.5, 0.6) and aircraft.epochs == 110
+    published = (
+        aircraft.learning_rates,
+        aircraft.policy_learning_rate,
+        aircraft.policy_weight_decay,
+        aircraft.momentum,
+    )
+    assert published == ((0.1,), 0.1, 1e-3, 0.9) and (aircraft.batch_size, aircraft.tau) == (128, 5.0)
+    assert [round(110 * share) for share in aircraft.milestones] == [40, 60, 80]
+    assert (aircraft.policy_shrink, aircraft.policy_pretrained) == (1, False)
     with pytest.raises(ValueError, match="dtd needs a mean"):
         spottune_settings("dtd", root=tmp_path)

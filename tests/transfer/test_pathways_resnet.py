@@ -116,13 +116,22 @@ def test_the_plain_net_has_the_same_layers_and_no_shortcuts() -> None:
     assert torch.equal(block(x), block.residual(x).relu())
 
 
-@pytest.mark.parametrize(("logits", "shape"), [(1, (3, 12)), (2, (3, 12, 2))])
-def test_policy_shapes(logits: int, shape: tuple[int, ...]) -> None:
-    trunk = build_gated_resnet("decathlon_resnet8", num_classes=12 * logits, seed=0)
-    policy = PolicyNetwork(trunk, num_blocks=12, logits_per_block=logits, shrink=2).eval()
-    assert policy(torch.randn(3, 3, 32, 32)).shape == shape
-    with pytest.raises(ValueError, match=f"the policy's head has {12 * logits} outputs, 16 blocks need {16 * logits}"):
-        PolicyNetwork(trunk, num_blocks=16, logits_per_block=logits)
+@pytest.mark.parametrize(
+    ("trunk", "blocks", "logits", "shape"),
+    [
+        ("decathlon_resnet8", 12, 1, (3, 12)),
+        ("decathlon_resnet8", 12, 2, (3, 12, 2)),
+        ("resnet34", 16, 2, (3, 16, 2)),
+    ],
+)
+def test_policy_shapes(trunk: str, blocks: int, logits: int, shape: tuple[int, ...]) -> None:
+    network = build_gated_resnet(trunk, num_classes=blocks * logits, seed=0)
+    policy = PolicyNetwork(network, num_blocks=blocks, logits_per_block=logits, shrink=2).eval()
+    with torch.no_grad():
+        assert policy(torch.randn(3, 3, 32, 32)).shape == shape
+    outputs = f"the policy's head has {blocks * logits} outputs, 17 blocks need {17 * logits}"
+    with pytest.raises(ValueError, match=outputs):
+        PolicyNetwork(network, num_blocks=17, logits_per_block=logits)
 
 
 def test_the_policy_network_stays_in_float32_under_autocast() -> None:

@@ -232,6 +232,36 @@ def test_state_dict_round_trip() -> None:
     assert torch.equal(ours[0], theirs[0])
 
 
+def test_state_dict_round_trip_with_and_without_shared_blocks() -> None:
+    shared, plain, other = (spottune(SpotTuneConfig(global_k=2)) for _ in range(3))
+    shared.share_blocks(torch.tensor([0.2, 0.9, 0.4]))
+    images, _ = batch()
+    other.load_state_dict(shared.state_dict())
+    assert other.shared_policy is not None and other.shared_policy.tolist() == [0.0, 1.0, 1.0]
+    with torch.no_grad():
+        ours, theirs = (net.eval().predict(images, generator())[0] for net in (shared, other))
+    assert torch.equal(ours, theirs)
+    other.load_state_dict(plain.state_dict())
+    assert other.shared_policy is None
+    assert "shared_policy" in shared.state_dict() and "shared_policy" not in plain.state_dict()
+
+
+def test_the_two_optimisers_have_the_published_values() -> None:
+    learner = spottune()
+    (main,), (policy,) = (optimizer.param_groups for optimizer in learner.optimizers())
+    keys = ("lr", "momentum", "weight_decay")
+    assert tuple(main[key] for key in keys) == (0.05, 0.9, 5e-4)
+    assert tuple(policy[key] for key in keys) == (pytest.approx(0.005), 0.9, 1e-3)
+    assert learner.policy is not None
+    assert {id(p) for p in policy["params"]} == {id(p) for p in learner.policy.parameters()}
+    trained = [*learner.network.parameters(), *(p for norm in batch_norms(learner.frozen) for p in norm.parameters())]
+    assert {id(p) for p in main["params"]} == {id(p) for p in trained}
+    five = SpotTuneConfig(policy_learning_rate=0.01, policy_weight_decay=0.0, weight_decay=1e-4, momentum=0.5)
+    (main,), (policy,) = (optimizer.param_groups for optimizer in spottune(five).optimizers())
+    assert tuple(main[key] for key in keys) == (0.05, 0.5, 1e-4)
+    assert tuple(policy[key] for key in keys) == (pytest.approx(0.0005), 0.5, 0.0)
+
+
 def test_policy_learns_which_images_need_the_tuned_branch() -> None:
     """A known optimum: the tuned copy is right for bright images, the frozen one for dark ones."""
     network = build_gated_resnet("cifar_resnet8", num_classes=2, seed=0)
