@@ -160,7 +160,7 @@ def tune(
         "skipped": {"train": run.skipped(), config.evaluate: skipped},
     }
     text = json.dumps(result, indent=1, ensure_ascii=False)
-    write_atomic(out / "summary.json", lambda path: path.write_text(text, encoding="utf-8"))
+    write_atomic(out / "summary.json", lambda path: path.write_text(text, encoding="utf-8", errors="backslashreplace"))
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
     return result
 

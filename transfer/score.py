@@ -352,4 +352,4 @@ def _write_summary(out: Path, config: ScoreConfig, result: dict[str, Any]) -> No
     from pretrain.checkpoint import write_atomic
 
     text = json.dumps({**result, "config": asdict(config)}, indent=1, ensure_ascii=False)
-    write_atomic(out / "summary.json", lambda path: path.write_text(text, encoding="utf-8"))
+    write_atomic(out / "summary.json", lambda path: path.write_text(text, encoding="utf-8", errors="backslashreplace"))

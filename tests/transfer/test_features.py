@@ -17,6 +17,7 @@ import transfer.features
 from transfer.content import content_digest
 from transfer.data import ArraySource, ImageSet, RangeSource, Task, image_set
 from transfer.features import FeatureConfig, embed_images, extract_features
+from transfer.score import ScoreConfig, final
 from transfer.splits import parse_index
 
 SMALL = FeatureConfig(size=16, resize=16)
@@ -210,3 +211,5 @@ def test_names_of_an_old_encoding_are_kept(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out/summary.json").read_text(encoding="utf-8")) == summary
     rows = parse_index((tmp_path / "out/index.csv").read_text(encoding="utf-8"))
     assert len(rows) == 40 and "train/caf\\udce9/000.png" in {row.name for row in rows}
+    scored = final(ScoreConfig(method="knn"), tmp_path / "out", out=tmp_path / "score")
+    assert scored["task"] == "t\udce2che" and "\\udce2" in (tmp_path / "score/summary.json").read_text(encoding="utf-8")
