@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -21,6 +23,7 @@ from pipelines.care import verify
 
 SCRIPT = Path(__file__).parent / "slurm.sh"
 CLIENT = Path(__file__).parent / "trivial" / "trivial_slurm.py"
+SHARD_CLIENT = CLIENT.with_name("flat_slurm.py")
 MISSING = [name for name in ("slurmctld", "slurmd", "munged", "setpriv") if shutil.which(name) is None]
 
 pytestmark = [
@@ -61,9 +64,15 @@ def wait_for(true: Callable[[], bool], what: str, limit_s: float = 90) -> None:
         time.sleep(0.2)
 
 
-def start_client(folder: Path, seconds: float) -> subprocess.Popen[str]:
+def state_of(job: str) -> str:
+    command = ["scontrol", "show", "job", job]
+    (state,) = re.findall(r"JobState=(\w+)", subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return str(state)
+
+
+def start_client(folder: Path, *arguments: object, script: Path = CLIENT) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, str(CLIENT), str(folder), str(seconds)],
+        [sys.executable, str(script), str(folder), *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -119,6 +128,30 @@ def test_a_preempted_job_saves_and_comes_back(tmp_path: Path, slurm: None) -> No
     subprocess.run(urgent, check=True, stdout=subprocess.DEVNULL)
     wait_for(lambda: stage_children() == [], "pre-emption")
     check_result(client, tmp_path)
+
+
+def check_shard(client: subprocess.Popen[str], folder: Path, num_images: int) -> None:
+    """The shard is whole, and of what a job had rendered at its end no later one rendered any."""
+    output, errors = client.communicate(timeout=240)
+    assert output.split()[-1:] == ["done"], errors
+    (shard,) = Store(folder / "store").artifacts()
+    assert verify(Store(folder / "store")) == []
+    assert shard.summary["images"] == num_images
+    assert sorted(int(line) for line in (folder / "trace").read_text().split()) == list(range(num_images))
+    assert len(list((folder / "workers").glob("*.err"))) >= 2
+
+
+def test_a_shard_goes_on_in_the_next_job_when_its_job_is_over_its_walltime(
+    tmp_path: Path, slurm: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIMPATH_TEST_FLAT", json.dumps({"seconds": 1.0, "trace": str(tmp_path / "trace")}))
+    client = start_client(tmp_path, 60, script=SHARD_CLIENT)
+    wait_for((tmp_path / "trace").exists, "first image")
+    (job,) = jobs("RUNNING")
+    # a walltime counts whole minutes, its end can be set to the second; SLURM looks for jobs over theirs every 30 s
+    subprocess.run(["scontrol", "update", f"JobId={job}", "EndTime=now+1seconds"], check=True)
+    wait_for(lambda: state_of(job) == "TIMEOUT", "end at the walltime")
+    check_shard(client, tmp_path, 60)
 
 
 def test_a_killed_client_takes_its_jobs_along_and_a_second_run_completes(tmp_path: Path, slurm: None) -> None:
