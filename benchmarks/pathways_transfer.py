@@ -55,6 +55,7 @@ def configured(name: str, arguments: argparse.Namespace) -> PathwayConfig:
     if issubclass(kind, BlockDropConfig):
         shared |= {
             "curriculum_updates": arguments.curriculum_updates,
+            "curriculum_penalty": arguments.curriculum_penalty,
             "policy_batch_size": arguments.policy_batch_size,
             "joint_updates": arguments.joint_updates,
             "penalties": tuple(float(penalty) for penalty in arguments.penalties.split(",")),
@@ -196,6 +197,7 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=64, help="pixels")
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--curriculum-updates", type=int, default=300, help="of BlockDrop")
+    parser.add_argument("--curriculum-penalty", type=float, default=1.0, help="of BlockDrop")
     parser.add_argument("--joint-updates", type=int, default=400, help="of BlockDrop")
     parser.add_argument("--penalties", default="1,2,5,10", help="candidates of BlockDrop's joint stage")
     parser.add_argument("--policy-batch-size", type=int, default=64, help="of BlockDrop's curriculum")
