@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from pipelines.artifact import Artifact, Store, write_text
 from pipelines.care import run_name
+from pipelines.census import dataset_statistics, task_splits
 from pipelines.cluster import ClusterLost, open_place
 from pipelines.configs import to_json
 from pipelines.demo_tasks import MadeConfig
@@ -31,14 +32,15 @@ from pipelines.experiment import Experiment, ExperimentConfig, ExperimentTask, F
 from pipelines.flow import Flow, StageFailed
 from pipelines.identity import claim_directory
 from pipelines.locks import alone
-from pipelines.machine import describe_machine, package_versions
+from pipelines.machine import describe_machine, machine_rows, package_versions
 from pipelines.pictures import task_sheet
 from pipelines.place import Place, training_cores
 from pipelines.progress import Board, Display
 from pipelines.report import write_report
+from pipelines.reproduce import pretrain_commands, score_commands
 from pipelines.results import CHOSEN, as_csv, busy_seconds, comparisons, format_table, preference, transfer_scores
+from pipelines.summary import Score, Stage, Summary, Task, Trial
 from pipelines.summary import Setting as SettingRow
-from pipelines.summary import Stage, Summary, Task, Trial
 
 if TYPE_CHECKING:
     from transfer.data import ImageSet
@@ -107,8 +109,9 @@ def run_experiment(
                 )
                 parts, missing = _results(experiment, out)
                 stages = _stage_rows(display.board)
+                made = flow.complete()
                 # a store of its own holds this run's work only: what earlier sessions took is part of the run
-                before = [_span(artifact) for artifact in flow.complete()] if store is None else []
+                before = [_span(artifact) for artifact in made] if store is None else []
         spans = [*before, (started, time.time())]
         summary = Summary(
             experiment=name,
@@ -119,6 +122,7 @@ def run_experiment(
             missing=tuple(missing),
             versions=package_versions(),
             machine=describe_machine(),
+            machines=machine_rows(artifact.metadata for artifact in made),
             config=to_json(config),
             protocol=_protocol(config),
             stages=stages,
@@ -192,9 +196,10 @@ def _search_parts(experiment: Experiment, found: Found, out: Path) -> dict[str, 
 
 
 def _task_row(experiment: Experiment, task: ExperimentTask, found: Found, out: Path) -> Task:
-    features = experiment.flow.result(
+    made = experiment.flow.result(
         experiment.features(task, experiment.backbone(found.settings[0], 0) / "backbone.safetensors")
-    ).summary
+    )
+    features = made.summary
     sheet = out / "pictures" / f"task-{experiment.tasks.index(task)}.png"
     images, labels = _some_images(task, experiment.task_folder(task), experiment.config.features.split_seed)
     if images:
@@ -206,6 +211,7 @@ def _task_row(experiment: Experiment, task: ExperimentTask, found: Found, out: P
         n_train=features["n_train"],
         n_test=features["n_test"],
         sheet=str(sheet.relative_to(out)) if images else None,
+        splits=task_splits(made.path, features),
     )
 
 
@@ -265,6 +271,7 @@ def _setting_row(experiment: Experiment, setting: Setting, out: Path) -> Setting
         metrics=str(metrics.relative_to(out)),
         digest=dataset.digest,
         command=experiment.render_command(setting),
+        data=dataset_statistics(dataset.path),
     )
 
 
@@ -273,11 +280,13 @@ def _transfer_parts(experiment: Experiment, found: Found, out: Path) -> dict[str
     table, picks = experiment.transfer(found)
     scores = transfer_scores(table, seed=config.seed)
     experiment.copy_backbones(found, out / "backbones")
-    write_text(out / "transfer.csv", as_csv([dataclasses.asdict(row) for row in scores]))
+    columns = [field.name for field in dataclasses.fields(Score) if field.name != "commands"]
+    write_text(out / "transfer.csv", as_csv([{name: getattr(row, name) for name in columns} for row in scores]))
     _write_table(experiment, found, out)
     titles = {setting.id: setting.name for setting in found.settings}
     return {
-        "transfer": scores,
+        "transfer": tuple(dataclasses.replace(row, commands=score_commands(experiment, found, row)) for row in scores),
+        "commands": pretrain_commands(experiment),
         "comparisons": comparisons(table, names, seed=config.seed),
         "preference": preference(picks, found.chosen, titles, seed=config.seed),
     }

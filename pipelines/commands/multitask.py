@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pipelines.bar import progress_bar
 from pipelines.doctor import require_device
 from pipelines.locks import alone
+from pipelines.terminal import say
 from transfer.dense.config import Architecture, Balancer, TaskName
 from transfer.dense.presets import PRESETS
 
@@ -84,6 +85,6 @@ def multitask(
     config = dataclasses.replace(PRESETS[preset], **{name: value for name, value in given.items() if value is not None})
     with alone(out), progress_bar("multitask", "steps") as progress:
         train_multitask(config, data, out=out, device=device, jobs=jobs, threads=threads, progress=progress)
-    print((out / "table.md").read_text(encoding="utf-8"))
-    print(f"page  {write_multitask_report(out)}")
+    say((out / "table.md").read_text(encoding="utf-8"))
+    say(f"page  {write_multitask_report(out)}")
     return 0

@@ -344,6 +344,10 @@ def test_a_run_leaves_its_results_and_a_second_one_computes_nothing(tmp_path: Pa
     assert len(pictures) == 3 and all((out / str(picture)).is_file() for picture in pictures)
     stages = {"render_shard", "dataset", "pretrain", "features", "reward", "final"}
     assert {stage.stage for stage in first.stages if stage.computed} == stages
+    assert {name for machine in first.machines for name in machine.stages} == stages
+    assert all(setting.data is not None and setting.data.per_class == (4, 4) for setting in first.settings)
+    splits = first.tasks[0].splits
+    assert (sum(sum(split.per_class) for split in splits), sum(split.skipped for split in splits)) == (39, 1)
 
     second = run()
     assert {stage.stage for stage in second.stages} == stages
