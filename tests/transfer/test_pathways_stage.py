@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from transfer.pathways.config import (
     StandardConfig,
     method_name,
 )
+from transfer.pathways.cost import network_cost
 from transfer.pathways.learning import Diverged, Predictions, Schedule, fit, predict_all
 from transfer.pathways.methods import Report
 from transfer.pathways.pixels import Pixels, load_pixels
@@ -81,6 +83,34 @@ def test_there_is_a_name_for_every_method() -> None:
     assert [method_name(kind()) for kind in METHODS.values()] == list(METHODS)
 
 
+def check_report(row: dict[str, Any], policy: torch.Tensor) -> None:
+    """What one seed says about its decisions, computed anew from the saved ones. (N, L)."""
+    assert row["unique_policies"] == len({tuple(decisions) for decisions in policy.tolist()})
+    shares = [float(policy[:, block].sum()) / len(policy) for block in range(3)]
+    if "blocks_kept" not in row:
+        assert row["share_tuned"] == pytest.approx(shares)
+        assert row["flops_network"] == row["flops_plain"]
+        return
+    assert row["share_kept_per_block"] == pytest.approx(shares) and row["blocks_kept"] == pytest.approx(sum(shares))
+    kept = [float(policy[label::3].sum()) / len(policy[label::3]) for label in range(3)]  # labels take turns
+    assert row["blocks_kept_per_class"] == pytest.approx(kept)
+    cost = network_cost(build_gated_resnet("cifar_resnet8", num_classes=3, seed=0), height=16)
+
+    def flops(decisions: Iterable[float]) -> float:
+        pairs = zip(decisions, cost.residuals, strict=True)
+        return cost.stem + cost.head + sum(cost.shortcuts) + sum(keep * one for keep, one in pairs)
+
+    assert row["flops_network"] == pytest.approx(np.mean([flops(decisions) for decisions in policy.tolist()]))
+    assert row["flops_plain"] == flops((1, 1, 1))
+    count, others = round(sum(shares)), row["flops_others"]
+    assert others["full"] == others["joint_full"] == flops((1, 1, 1))
+    assert others["first_k"] == flops([float(block < count) for block in range(3)])
+    spread = {0: (0, 0, 0), 1: (1, 0, 0), 2: (1, 1, 0), 3: (1, 1, 1)}
+    assert others["dist_k"] == flops(spread[count])
+    sets = [flops(decisions) for decisions in itertools.product((0, 1), repeat=3) if sum(decisions) == count]
+    assert min(sets) <= others["random_k"] <= max(sets)
+
+
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "lesion"])
 def test_every_method_runs_on_a_task_and_leaves_its_files(name: str, tmp_path: Path) -> None:
     config = small(METHODS[name])
@@ -100,6 +130,10 @@ def test_every_method_runs_on_a_task_and_leaves_its_files(name: str, tmp_path: P
         assert row["flops_network"] <= row["flops_plain"] and row["flops_total"] >= row["flops_network"]
     if name.startswith("spottune") or name == "random_policy":
         assert "all_tuned" in summary["others"]
+    policies = load_file(tmp_path / "predictions.safetensors").get("policy", torch.empty(0))
+    assert policies.shape == ((2, 24, 3) if "policy" in name or name.startswith(("spottune", "block")) else (0,))
+    for row, policy in zip(summary["per_seed"], policies, strict=False):
+        check_report(row, policy.double())
     if name == "blockdrop":
         assert set(summary["others"]) == {"full", "joint_full", "first_k", "random_k", "dist_k"}
         left_out = [note for note in summary["notes"] if "easy and hard" in note]

@@ -59,10 +59,14 @@ class SpotTuning(Method):
         network, policy = learner.network, learner.policy
         cost = network_cost(network, height=pixels.evaluation_size)
         shared = learner.shared_policy is not None
-        # Global-k needs neither the other blocks' tuned copies nor the policy network once it is trained.
-        stored = list(network.blocks)
+        # Global-k needs only one copy of each block, and no policy network, once it is trained.
+        stored, frozen = list(network.blocks), list(learner.frozen)
         if learner.shared_policy is not None:
-            stored = [network.blocks[index] for index in learner.shared_policy.nonzero().flatten().tolist()]
+            ways = learner.shared_policy.bool().tolist()
+            stored = [block for block, tuned in zip(network.blocks, ways, strict=True) if tuned]
+            frozen = [block for block, tuned in zip(learner.frozen, ways, strict=True) if not tuned]
+        # Of a frozen copy the norms learn unless told otherwise, and so does the stem.
+        learnt = count_parameters([network.stem, *stored, *frozen, network.tail, network.head], trainable_only=True)
         policy_flops = 0 if policy is None or shared else module_flops(policy, height=pixels.evaluation_size)
         policy_weights = 0 if policy is None or shared else count_parameters(policy)
         numbers = {
@@ -70,7 +74,7 @@ class SpotTuning(Method):
             "flops_policy": policy_flops,
             "flops_total": cost.total + policy_flops,
             "flops_plain": cost.total,
-            "parameters_new_per_task": count_parameters([*stored, network.head]) + policy_weights,
+            "parameters_new_per_task": learnt + policy_weights,
             "parameters_plain": count_parameters(network),
             "blocks_stored": len(stored),
             "share_tuned": predictions.policy.mean(dim=0).tolist(),
@@ -253,6 +257,8 @@ class BlockDropping(Method):
                     name: cost.total if other.policy is None else float(cost.of_policy(other.policy).mean())
                     for name, other in others.items()
                 },
+                "parameters_new_per_task": count_parameters(self.full, trainable_only=True)
+                + count_parameters(learner.policy),
                 "parameters_plain": count_parameters(network),
                 "parameters_policy": count_parameters(learner.policy),
             },
