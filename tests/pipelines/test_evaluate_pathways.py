@@ -1,0 +1,81 @@
+"""`simpath evaluate` with every method that has a validation part, and with the lesion study."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines.commands import backbones
+from pipelines.usage import UsageError
+from transfer.pathways.config import METHODS, BlockDropOptions, LesionOptions, SpotTuneOptions
+from transfer.pathways.options import TrainingOptions
+
+
+def write_task(folder: Path) -> None:
+    """Dark and bright pictures, twelve of each to train on and four to test."""
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 12), ("test", 4)):
+        for level in (40, 200):
+            for i in range(count):
+                path = folder / part / str(level) / f"{i}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray((level + rng.integers(0, 40, (18, 18, 3))).astype(np.uint8)).save(path)
+
+
+def test_the_command_names_exactly_the_methods_that_there_are() -> None:
+    others = ("knn", "linear", "linear_sgd", "finetune")
+    assert get_args(backbones.Method) == (*others, *METHODS) and len(METHODS) == 12
+
+
+def options_of(method: str) -> dict[str, Any]:
+    training = TrainingOptions(batch_size=8, learning_rates=(0.05,))
+    given: dict[str, Any] = {"epochs": 1, "training": training}
+    if method == "feature_extractor":
+        given = {"training": TrainingOptions(l2_penalties=(1.0,))}
+    elif method in ("spottune", "spottune_global"):
+        given["spottune"] = SpotTuneOptions(policy_shrink=1, **({"global_k": 1} if "global" in method else {}))
+    elif method == "blockdrop":
+        given["blockdrop"] = BlockDropOptions(curriculum_updates=2, joint_updates=1, penalties=(2.0,), policy_shrink=1)
+    elif method == "lesion":
+        given["lesion"] = LesionOptions(arch="cifar_resnet20", draws=1)
+    return given
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_runs_through_the_command(
+    method: backbones.Method, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_task(tmp_path / "task")
+    out, given = tmp_path / "out", options_of(method)
+    status = backbones.evaluate(
+        "random:cifar_resnet8", str(tmp_path / "task"), out=out, method=method, size=16, seeds=(0,), threads=1, **given
+    )
+    said = capsys.readouterr().out.splitlines()
+    line = json.loads(said[-1])
+    assert status == 0 and (line["method"], line["n_train"], line["n_test"], line["seeds"]) == (method, 24, 8, 1)
+    assert line["ci95"][0] <= line["score"] <= line["ci95"][1]
+    config = json.loads((out / method / "summary.json").read_text(encoding="utf-8"))["config"]
+    assert config["size"] == 16 and config["seeds"] == [0] and config["epochs"] == (given.get("epochs") or 40)
+    assert f"page  {out / 'report.html'}" in said
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "flag"),
+    [
+        ("feature_extractor", {"epochs": 3}, "--epochs"),
+        ("feature_extractor", {"training": TrainingOptions(batch_size=8)}, "--training.batch-size"),
+        ("random_policy", {"spottune": SpotTuneOptions(tau=1.0)}, "--spottune.tau"),
+        ("lesion", {"training": TrainingOptions(freeze_bn=True)}, "--training.freeze-bn"),
+    ],
+)
+def test_an_option_without_effect_is_a_usage_error(
+    method: backbones.Method, given: dict[str, Any], flag: str, tmp_path: Path
+) -> None:
+    write_task(tmp_path / "task")
+    with pytest.raises(UsageError, match=f"{flag} is no option of {method}"):
+        backbones.evaluate("random:cifar_resnet8", str(tmp_path / "task"), method=method, **given)
