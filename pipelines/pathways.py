@@ -20,7 +20,7 @@ from pipelines.pathway_charts import Named, bar_chart, lesion_charts, named_poin
 from pipelines.pictures import Picture, embed_picture, write_whole
 from pipelines.templates import page_template
 from transfer.pathways.config import METHODS
-from transfer.pathways.decathlon import CLASSES, decathlon_score
+from transfer.pathways.decathlon import CLASSES, VAL_IS_TEST, decathlon_score
 
 LABELS = {
     "feature_extractor": "feature extractor",
@@ -124,8 +124,12 @@ def render_pathways(runs: Sequence[PathwayRun], folder: Path) -> str:
     by_place = {(run.task, run.method): run for run in trained}
     return page_template("pathways_template.html", filters).render(
         methods=[LABELS[name] for name in methods],
-        rows=[(task, [_cell(by_place.get((task, name))) for name in methods]) for task in tasks],
-        decathlon=[(LABELS[name], score) for name in methods if (score := _decathlon(by_place, name)) is not None],
+        rows=[
+            (task, any(_on_val(run) for run in trained if run.task == task), cells)
+            for task in tasks
+            if (cells := [_cell(by_place.get((task, name))) for name in methods])
+        ],
+        decathlon=[(LABELS[name], *found) for name in methods if (found := _decathlon(by_place, name)) is not None],
         costs=[_cost(run) for run in trained if run.mean("flops_plain")],
         blockdrop=[_blockdrop(run) for run in trained if run.method == "blockdrop"],
         spottune=[_spottune(run) for run in trained if run.means("share_tuned")],
@@ -147,11 +151,20 @@ def _cell(run: PathwayRun | None) -> dict[str, Any] | None:
     }
 
 
-def _decathlon(by_place: dict[tuple[str, str], PathwayRun], method: str) -> float | None:
-    """The Visual Decathlon's score of a method that was run on all ten domains."""
-    runs = {domain: by_place.get((f"decathlon:{domain}", method)) for domain in CLASSES}
-    scores = {domain: run.summary["score"] for domain, run in runs.items() if run is not None}
-    return decathlon_score(scores) if len(scores) == len(CLASSES) else None
+def _on_val(run: PathwayRun) -> bool:
+    """Whether the test split of this run is the challenge's validation part."""
+    return VAL_IS_TEST in run.summary.get("notes", ())
+
+
+def _decathlon(by_place: dict[tuple[str, str], PathwayRun], method: str) -> tuple[float, int] | None:
+    """The Visual Decathlon's score of a method that was run on all ten domains, and on how many of them val was the
+    test split."""
+    places = {domain: by_place.get((f"decathlon:{domain}", method)) for domain in CLASSES}
+    runs = {domain: run for domain, run in places.items() if run is not None}
+    if len(runs) < len(CLASSES):
+        return None
+    score = decathlon_score({domain: run.summary["score"] for domain, run in runs.items()})
+    return score, sum(_on_val(run) for run in runs.values())
 
 
 def _cost(run: PathwayRun) -> dict[str, Any]:

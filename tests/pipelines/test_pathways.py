@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 from pipelines.commands.runs import report
 from pipelines.pathway_charts import Named, bar_chart, lesion_charts, named_points, share_map
 from pipelines.pathways import find_runs, write_pathways_report
-from transfer.pathways.decathlon import BASELINE
+from transfer.pathways.decathlon import BASELINE, VAL_IS_TEST
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -220,4 +220,12 @@ def test_the_decathlon_score_is_there_once_all_ten_domains_are(tmp_path: Path) -
         summary = {**make_result(folder, "standard"), "task": f"decathlon:{domain}", "score": accuracy}
         (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
     text = write_pathways_report(tmp_path).read_text(encoding="utf-8")
-    assert "standard fine-tuning <b>2500</b>." in text
+    assert "standard fine-tuning <b>2500</b>." in text and "on val" not in text
+    for domain in ("svhn", "dtd"):
+        path = tmp_path / domain / "standard" / "summary.json"
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        path.write_text(json.dumps({**summary, "notes": [VAL_IS_TEST]}), encoding="utf-8")
+    text = write_pathways_report(tmp_path).read_text(encoding="utf-8")
+    told = "(not comparable with published scores: 2 of 10 domains scored on val)."
+    assert f"standard fine-tuning <b>2500</b> {told}" in text
+    assert re.findall(r">decathlon:([\w-]+)<small>on val", text) == ["dtd", "svhn"]

@@ -244,6 +244,22 @@ def test_the_task_s_own_validation_part_selects_and_then_trains(tmp_path: Path) 
     assert summary["chosen"] == {"learning_rate": 0.05} and len(summary["selection"]) == 2
 
 
+@pytest.mark.parametrize("kind", [FeatureExtractorConfig, LesionConfig])
+@pytest.mark.parametrize(("val", "whole", "alone"), [(12, 60, 48), (0, 48, 33)])
+def test_the_validation_part_can_be_left_out_of_the_final_networks(
+    kind: type[PathwayConfig], val: int, whole: int, alone: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    monkeypatch.setattr(lesion, "fit", lambda _learner, pixels, *_rest, **_more: sizes.append(len(pixels)))
+    for splits, count in (("train+val", whole), ("train", alone)):
+        config = small(kind, train_splits=splits, seeds=(0,))
+        summary = train_pathway(config, BACKBONE, toy_task(val=val), out=tmp_path / splits)
+        assert (summary["n_train"], summary["n_validation"]) == (count, whole - alone)
+        if kind is LesionConfig:
+            assert sizes == [alone, count] * 2
+            sizes.clear()
+
+
 def test_a_network_that_was_fine_tuned_is_the_next_ones_frozen_copy(tmp_path: Path) -> None:
     """Pre-train a Decathlon network with one method, start another from it: the way from imagenet12 to a domain."""
     colours = {"channel_mean": (0.4, 0.5, 0.6), "channel_std": (0.2, 0.2, 0.3)}

@@ -44,6 +44,8 @@ class PathwayConfig:
     """Of the split (where a task brings none) and of the validation part."""
     validation: float = 0.3
     """Share of the training images held out for choosing hyper-parameters, where the task brings no val part."""
+    train_splits: Literal["train+val", "train"] = "train+val"
+    """What the final networks train on: all training images, or without those that hyper-parameters were chosen on."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One final network per seed (head, policy network, order and views of the images)."""
 

@@ -25,7 +25,7 @@ from transfer.pathways.config import LesionConfig
 from transfer.pathways.executors import SkipUnit, StaticPlan
 from transfer.pathways.learning import Diverged, Schedule, fit
 from transfer.pathways.lesion_curves import curve_intervals, draw_curves
-from transfer.pathways.parts import Progress, decode_part, training_part
+from transfer.pathways.parts import Progress, decode_part, final_part, training_part
 from transfer.pathways.pixels import Pixels
 from transfer.pathways.resnet import Block, GatedResNet, build_gated_resnet
 
@@ -176,6 +176,7 @@ def lesion_stage(
     test = decode(task.test, "test")
     fit_rows = np.setdiff1d(np.arange(len(train)), val_rows)
     parts = train.select(fit_rows), train.select(val_rows)
+    final = final_part(config, train, val_rows)
     runs = 2 * (len(config.learning_rates) + len(config.seeds))
     steps = 0
 
@@ -199,7 +200,7 @@ def lesion_stage(
         return network
 
     def hurt(plain: bool, rate: float, seed: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        network = trained(plain, rate, train, seed)
+        network = trained(plain, rate, final, seed)
         return lesion_study(network, test, draws=config.draws, seed=seed, device=device, tick=tick)
 
     curves: dict[str, Any] = {}
@@ -224,7 +225,7 @@ def lesion_stage(
     draw_curves(curves, num_classes=len(task.classes), out=out / "lesion.svg")
     summary: dict[str, Any] = {
         "metric": "accuracy",
-        "n_train": len(train),
+        "n_train": len(final),
         "n_validation": len(val_rows),
         "n_test": len(test),
         "skipped": [*train.skipped, *test.skipped],

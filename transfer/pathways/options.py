@@ -49,6 +49,8 @@ class TrainingOptions:
     """Keep the layers before the first block as they came."""
     validation: float | None = None
     """Share of the training images held out for choosing, where the task brings no such part; default 0.3."""
+    train_splits: Literal["train+val", "train"] | None = None
+    """What the final networks train on: all training images, or without the validation part; default train+val."""
     l2_penalties: tuple[float, ...] | None = None
     """Of feature_extractor: candidates of lambda, chosen among on the validation part; default 1e4, 1e3 ... 1e-2."""
     l2_sp_weights: tuple[float, ...] | None = None

@@ -67,3 +67,10 @@ def training_part(
         share = f"a validation part of {config.validation}"
         raise ValueError(f"task {task.name}: {len(train)} training images leave no {share}")
     return train, rows
+
+
+def final_part(config: PathwayConfig, train: Pixels, val_rows: np.ndarray) -> Pixels:
+    """What the final networks train on, of `training_part`'s images."""
+    if config.train_splits == "train+val":
+        return train
+    return train.select(np.setdiff1d(np.arange(len(train)), val_rows))

@@ -99,7 +99,7 @@ class SpotTune(Learner):
         """A state saved after `share_blocks` brings the shared set along, one from before takes it away."""
         saved = state_dict.get(f"{prefix}shared_policy")
         self.shared_policy = None if saved is None else torch.empty_like(saved, device=self.network.head.weight.device)
-        super()._load_from_state_dict(state_dict, prefix, *more)  # type: ignore[no-untyped-call]
+        super()._load_from_state_dict(state_dict, prefix, *more)
 
     def train(self, mode: bool = True) -> SpotTune:
         super().train(mode)

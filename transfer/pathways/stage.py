@@ -124,16 +124,17 @@ class _Run:
         self.done_steps, self.total_steps, self.last_report_s = 0, 0, -math.inf
 
     def summary(self) -> dict[str, Any]:
-        from transfer.pathways.parts import training_part
+        from transfer.pathways.parts import final_part, training_part
 
         began = time.monotonic()
         train, val_rows = training_part(self.config, self.task, self._pixels)
         test = self._pixels(self.task.test, "test")
         self._plan_progress(len(train))
         candidate, table = self._select(train, val_rows)
+        final = final_part(self.config, train, val_rows)
         results, predictions, reports = [], [], []
         for seed in self.config.seeds:
-            result, prediction, report = self._final(candidate, train, test, seed)
+            result, prediction, report = self._final(candidate, final, test, seed)
             results.append(result)
             predictions.append(prediction)
             reports.append(report)
@@ -150,7 +151,7 @@ class _Run:
         return {
             **numbers,
             "classes": list(self.task.classes),
-            "n_train": len(train),
+            "n_train": len(final),
             "n_validation": len(val_rows),
             "n_test": len(test),
             "seeds": list(self.config.seeds),
