@@ -25,6 +25,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from transfer.pathways.config import BlockDropConfig, SpotTuneConfig
 from transfer.pathways.cost import module_flops, network_cost
 from transfer.pathways.executors import (
     ChoiceUnit,
@@ -34,12 +35,12 @@ from transfer.pathways.executors import (
     run_subbatch,
     skip_units,
 )
+from transfer.pathways.methods import Setting
 from transfer.pathways.resnet import (
     Block,
     GatedResNet,
     PolicyNetwork,
     build_gated_resnet,
-    first_blocks,
     fold_batch_norm,
 )
 
@@ -108,11 +109,11 @@ def measure(sides: dict[str, Callable[[], object]], *, turns: int) -> tuple[dict
     return {name: statistics.median(found) for name, found in times.items()}, ratios
 
 
-def policy_network(network: GatedResNet, *, logits: int, shrink: int) -> PolicyNetwork:
-    """ResNet-10 on the image shrunk to half the side: BlockDrop's ImageNet policy; for SpotTune a cheap one."""
-    start = build_gated_resnet("resnet18", num_classes=1, seed=3)
-    trunk = first_blocks(start, num_classes=network.num_blocks * logits, seed=3)
-    policy = PolicyNetwork(trunk, num_blocks=network.num_blocks, logits_per_block=logits, shrink=shrink)
+def policy_network(config: SpotTuneConfig | BlockDropConfig, start: GatedResNet, *, logits: int) -> PolicyNetwork:
+    """What `simpath evaluate` trains beside this network at the method's defaults, norms folded."""
+    policy = Setting(config, lambda _seed: start, num_classes=1).policy_network(
+        start, logits=logits, shrink=config.policy_shrink, pretrained=config.policy_pretrained, seed=3
+    )
     folded = fold_batch_norm(policy).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     assert isinstance(folded, PolicyNetwork)
     return folded
@@ -171,7 +172,8 @@ def main() -> int:
     parser.add_argument("--turns", type=int, default=9, help="repetitions of the limited cases")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    network = fold_batch_norm(build_gated_resnet(ARCH, num_classes=1000, seed=0))
+    start = build_gated_resnet(ARCH, num_classes=1000, seed=0)
+    network = fold_batch_norm(start)
     assert isinstance(network, GatedResNet)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     other = copy.deepcopy(network.blocks)
@@ -183,11 +185,13 @@ def main() -> int:
         if isinstance(frozen, Block) and isinstance(tuned, Block)
     ]
     print(f"{ARCH}, {torch.__version__}, one thread; ratios of CPU time to the plain network, policy network left out")
-    share = (
-        module_flops(policy_network(network, logits=1, shrink=2), height=224) / network_cost(network, height=224).total
-    )
-    print(f"policy network: ResNet-10 on half the side, {share:.1%} of the plain network's FLOPs")
-    one, two = (policy_network(network, logits=logits, shrink=2) for logits in (1, 2))
+    one = policy_network(BlockDropConfig(), start, logits=1)
+    two = policy_network(SpotTuneConfig(), start, logits=2)
+    for name, policy in (("BlockDrop", one), ("SpotTune", two)):
+        share = module_flops(policy, height=224) / network_cost(network, height=224).total
+        print(
+            f"policy network of {name}: first block of each stage, image shrunk by {policy.shrink}, {share:.1%} FLOPs"
+        )
     held = []
     for case in BLOCKDROP if arguments.only != "spottune" else []:
         held.append(compare(case, network, skip_units(network), one, turns=arguments.turns))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -126,6 +129,27 @@ def test_the_feature_extractor_changes_the_head_alone() -> None:
     before, after = pretrained(0).state_dict(), learner.network.state_dict()
     changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert changed == {"head.weight", "head.bias"}
+
+
+@pytest.mark.parametrize(("config", "logits"), [(BlockDropConfig(), 1), (SpotTuneConfig(), 2)])
+def test_the_benchmark_times_the_policy_network_of_the_stage(
+    config: BlockDropConfig | SpotTuneConfig, logits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(__file__).parents[2] / "benchmarks" / "pathways.py"
+    spec = importlib.util.spec_from_file_location("benchmark_of_pathways", path)
+    assert spec is not None and spec.loader is not None
+    benchmark = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, benchmark)
+    spec.loader.exec_module(benchmark)
+    network = pretrained(0)
+    timed = benchmark.policy_network(config, network, logits=logits)
+    trained = Setting(config, pretrained, 3).policy_network(
+        network, logits=logits, shrink=config.policy_shrink, pretrained=True, seed=3
+    )
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(timed(images), trained.eval()(images), rtol=1e-3, atol=1e-4)
+    assert len(batch_norms(timed)) == 1  # the Decathlon tail's, which follows no convolution
 
 
 def test_permuting_the_batch_permutes_blockdrop_s_policies_and_outputs() -> None:
