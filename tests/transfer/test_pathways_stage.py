@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from transfer.data import ArraySource, Task, image_set
+from transfer.data import ArraySource, FileSource, Task, image_set
 from transfer.pathways import lesion
 from transfer.pathways.baselines import FineTuning, last_blocks, random_blocks
 from transfer.pathways.config import (
@@ -169,6 +169,19 @@ def test_the_feature_extractor_leaves_the_network_alone_and_fits_the_head(tmp_pa
     summary = train_pathway(small(FeatureExtractorConfig), BACKBONE, toy_task(), out=tmp_path)
     assert summary["score"] > 80 and summary["scores"][0] == summary["scores"][1]
     assert summary["per_seed"][0]["parameters_new_per_task"] == 64 * 3 + 3
+
+
+def test_pictures_that_changed_since_are_not_taken_for_those_of_a_finished_run(tmp_path: Path) -> None:
+    task = toy_task()
+    names = [f"{number}.png" for number in range(len(task.train))]
+    for number, name in enumerate(names):
+        task.train.read(number).save(tmp_path / name)
+    train = image_set(names, np.arange(len(names)) % 3, FileSource(tmp_path, tuple(names)))
+    config, out = small(FeatureExtractorConfig), tmp_path / "out"
+    train_pathway(config, BACKBONE, dataclasses.replace(task, train=train), out=out)
+    task.train.read(1).save(tmp_path / names[0])
+    with pytest.raises(ValueError, match="holds a run of another content"):
+        train_pathway(config, BACKBONE, dataclasses.replace(task, train=train), out=out)
 
 
 def test_a_finished_run_is_not_repeated_and_another_one_is_refused(tmp_path: Path) -> None:

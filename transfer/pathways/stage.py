@@ -65,10 +65,12 @@ def train_pathway(
         threads: torch's threads (default: leave as they are).
 
     Raises:
-        ValueError: a backbone that is no ResNet, too few training images, or `out` holds another run.
+        ValueError: a backbone that is no ResNet, too few training images, or `out` holds another run, or one on
+            pictures that have changed since.
     """
     import torch
 
+    from transfer.content import content_digest
     from transfer.data import Task as TaskType
     from transfer.pathways.start import starting_point
     from transfer.tasks import load_task
@@ -84,6 +86,7 @@ def train_pathway(
         "method": method_name(config),
         "task": loaded.name,
         "index": loaded.digest(),
+        "content": content_digest(loaded),
         "backbone": start.source,
         "config": json.loads(json.dumps(asdict(config))),
     }
