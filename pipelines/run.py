@@ -41,6 +41,7 @@ from pipelines.reproduce import pretrain_commands, score_commands
 from pipelines.results import CHOSEN, as_csv, busy_seconds, comparisons, format_table, preference, transfer_scores
 from pipelines.summary import Score, Stage, Summary, Task, Trial
 from pipelines.summary import Setting as SettingRow
+from pipelines.tables import cached_imagenet, write_run_table
 
 if TYPE_CHECKING:
     from transfer.data import ImageSet
@@ -105,7 +106,7 @@ def run_experiment(
                     device=device,
                     train_cores=cores,
                     train_processes=processes,
-                    imagenet=imagenet or (_cached_imagenet(config.pretrain.arch) if place.cluster == "local" else None),
+                    imagenet=imagenet or (cached_imagenet(config.pretrain.arch) if place.cluster == "local" else None),
                 )
                 parts, missing = _results(experiment, out)
                 stages = _stage_rows(display.board)
@@ -282,7 +283,7 @@ def _transfer_parts(experiment: Experiment, found: Found, out: Path) -> dict[str
     experiment.copy_backbones(found, out / "backbones")
     columns = [field.name for field in dataclasses.fields(Score) if field.name != "commands"]
     write_text(out / "transfer.csv", as_csv([{name: getattr(row, name) for name in columns} for row in scores]))
-    _write_table(experiment, found, out)
+    write_run_table(experiment.final_directories(found), out, seed=config.seed)
     titles = {setting.id: setting.name for setting in found.settings}
     return {
         "transfer": tuple(dataclasses.replace(row, commands=score_commands(experiment, found, row)) for row in scores),
@@ -290,33 +291,6 @@ def _transfer_parts(experiment: Experiment, found: Found, out: Path) -> dict[str
         "comparisons": comparisons(table, names, seed=config.seed),
         "preference": preference(picks, found.chosen, titles, seed=config.seed),
     }
-
-
-def _write_table(experiment: Experiment, found: Found, out: Path) -> None:
-    """transfer_table.{csv,md,html}: with means by group, ranks, significance, metrics beside accuracy."""
-    from transfer.finished import read_finished
-    from transfer.table import build_table
-    from transfer.table_files import write_tables
-
-    results = {
-        # a made task's folder has another name
-        method: [
-            dataclasses.replace(read_finished(path), task=task) for task, paths in by_task.items() for path in paths
-        ]
-        for method, by_task in experiment.final_directories(found).items()
-    }
-    write_tables(build_table(results, against=CHOSEN, seed=experiment.config.seed), out, stem="transfer_table")
-
-
-def _cached_imagenet(arch: str) -> Path | None:
-    """torchvision's ImageNet weights in torch's hub cache, if they are there; nothing is downloaded."""
-    from pretrain.checkpoint import imagenet_weights
-
-    try:
-        path, _ = imagenet_weights(arch)
-    except ValueError:  # not one of torchvision's
-        return None
-    return path if path.is_file() else None
 
 
 def _span(artifact: Artifact) -> tuple[float, float]:

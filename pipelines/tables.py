@@ -1,13 +1,15 @@
-"""Columns of a transfer table from folders on disk."""
+"""Transfer tables of a run, and of finished results on disk."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipelines.artifact import METADATA
 from pipelines.identity import IDENTITY
-from transfer.finished import Finished, find_finished
+from pipelines.results import CHOSEN
+from transfer.finished import Finished, find_finished, read_finished
 
 
 def find_columns(results: Sequence[str], method: str | None) -> dict[str, list[Finished]]:
@@ -39,3 +41,34 @@ def find_columns(results: Sequence[str], method: str | None) -> dict[str, list[F
             raise ValueError(f"{twice[0]} stands twice in the column {column}")
         columns.setdefault(column, []).extend(found)
     return columns
+
+
+def write_run_table(directories: Mapping[str, Mapping[str, Sequence[Path]]], out: Path, *, seed: int) -> None:
+    """transfer_table.{csv,md,html} in `out`: with means by group, ranks, significance, metrics beside accuracy.
+
+    Args:
+        directories: method -> task -> what `transfer.score.final` left, one for each backbone.
+        seed: of the bootstrap.
+    """
+    from transfer.table import build_table
+    from transfer.table_files import write_tables
+
+    results = {
+        # a made task's folder has another name
+        method: [
+            dataclasses.replace(read_finished(path), task=task) for task, paths in by_task.items() for path in paths
+        ]
+        for method, by_task in directories.items()
+    }
+    write_tables(build_table(results, against=CHOSEN, seed=seed), out, stem="transfer_table")
+
+
+def cached_imagenet(arch: str) -> Path | None:
+    """torchvision's ImageNet weights in torch's hub cache, if they are there; nothing is downloaded."""
+    from pretrain.checkpoint import imagenet_weights
+
+    try:
+        path, _ = imagenet_weights(arch)
+    except ValueError:  # not one of torchvision's
+        return None
+    return path if path.is_file() else None

@@ -28,9 +28,10 @@ from pipelines.place import LOCAL, Place
 from pipelines.presets import DEMO, PRESETS, SMALL, tasks_under, with_budget
 from pipelines.rendering import DatasetConfig, render_command
 from pipelines.results import transfer_scores
-from pipelines.run import _cached_imagenet, _check_task, _results, _some_images, _write_table, run_experiment
+from pipelines.run import _check_task, _results, _some_images, run_experiment
 from pipelines.stages import Stage, fixed
 from pipelines.summary import Setting, Summary, load_summary
+from pipelines.tables import cached_imagenet, write_run_table
 from sim.assets import CatalogConfig
 from sim.params import SimParams, SimRanges
 from sim.shards import RenderConfig
@@ -232,7 +233,7 @@ def test_the_table_of_a_run_has_means_ranks_and_significance(tmp_path: Path, tri
         experiment = Experiment(config, tasks, flow)
         found = experiment.search()
         scores = transfer_scores(experiment.transfer(found)[0], seed=config.seed)
-        _write_table(experiment, found, tmp_path)
+        write_run_table(experiment.final_directories(found), tmp_path, seed=config.seed)
     with (tmp_path / "transfer_table.csv").open() as file:
         rows = {(row["row"], row["method"]): row for row in csv.DictReader(file)}
     assert len(scores) == 12
@@ -259,11 +260,11 @@ def test_imagenet_weights_are_used_when_they_are_in_the_cache(
     tmp_path: Path, arch: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
-    assert _cached_imagenet(arch) is None
+    assert cached_imagenet(arch) is None
     (tmp_path / "checkpoints").mkdir()
     file = tmp_path / "checkpoints" / "resnet18-f37072fd.pth"
     file.touch()
-    assert _cached_imagenet(arch) == (file if arch == "resnet18" else None)
+    assert cached_imagenet(arch) == (file if arch == "resnet18" else None)
 
 
 def test_other_images_under_the_name_of_a_task_are_another_experiment(tmp_path: Path) -> None:
