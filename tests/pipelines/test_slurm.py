@@ -154,6 +154,17 @@ def test_a_shard_goes_on_in_the_next_job_when_its_job_is_over_its_walltime(
     check_shard(client, tmp_path, 60)
 
 
+def test_a_shard_goes_on_in_the_next_job_when_its_worker_ends_before_the_walltime(
+    tmp_path: Path, slurm: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIMPATH_TEST_FLAT", json.dumps({"seconds": 1.0, "trace": str(tmp_path / "trace")}))
+    client = start_client(tmp_path, 40, 30, script=SHARD_CLIENT)
+    wait_for((tmp_path / "trace").exists, "first image")
+    (job,) = jobs("RUNNING")
+    wait_for(lambda: state_of(job) == "COMPLETED", "end of the first worker")
+    check_shard(client, tmp_path, 40)
+
+
 def test_a_killed_client_takes_its_jobs_along_and_a_second_run_completes(tmp_path: Path, slurm: None) -> None:
     client = start_client(tmp_path, 3.0)
     wait_for(lambda: len(stage_children()) >= 2, "children at work")  # an idle one may be left
