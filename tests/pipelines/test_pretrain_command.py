@@ -123,7 +123,7 @@ def test_several_processes_end_as_one(data: Path, tmp_path: Path) -> None:
     assert summary == json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["steps"] == 9 and summary["val_accuracy"] is not None
 
-    next(data.glob("*.tar")).write_bytes(b"")
+    (data / "shard-000000.tar").write_bytes(b"")
     with start(data, tmp_path / "bad", "--epochs", "3", "--processes", "2") as command:
         said = command.communicate(timeout=250)[1]
     assert command.returncode == 1

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 import pretrain.run as run_module
+from pretrain import recipes
 from pretrain.checkpoint import checkpoints, load_backbone
 from pretrain.recipes import RECIPES
 from pretrain.train import (
@@ -358,6 +360,17 @@ def test_settings_are_shown_without_importing_torch() -> None:
     code = "import sys, pretrain.recipes, pretrain.train; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
     assert len(RECIPES) >= 3
+
+
+def test_each_recipe_says_its_command_cost_and_number() -> None:
+    assert recipes.__doc__ is not None
+    rows = [line.strip("| ").split(" | ") for line in recipes.__doc__.splitlines() if line.startswith("|")][2:]
+    assert [row[0] for row in rows] == list(RECIPES) and len(RECIPES) == 4
+    for name, command, cost, number in rows:
+        assert f"simpath pretrain --recipe {name}" in command
+        assert re.search(r"\d+ minutes|as paper", cost)
+        assert re.search(r"\d+\.\d %|not measured", number)
+        assert RECIPES[name].arch in ("resnet18", "resnet50")
 
 
 def test_bf16_on_a_cpu_that_is_slow_at_it_is_said(

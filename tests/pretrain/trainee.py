@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from pathlib import Path
@@ -22,6 +23,9 @@ def main() -> int:
     for knob in knobs:
         name, value = knob.split("=")
         options[name] = json.loads(value)
+    if options.get("compile") == "aot_eager":  # graph capture and its autograd, without the minutes of a C++ compiler
+        torch.compile = functools.partial(torch.compile, backend="aot_eager")  # type: ignore[assignment]
+        options["compile"] = True
     try:
         pretrain(
             PretrainConfig(**fields),
