@@ -7,6 +7,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+ONEDNN_BF16_TOO_SMALL = 32
+"""At 32 px and less a ResNet's last maps are 1x1, and oneDNN's bf16 weight gradient of the kernel taps outside them is
+whatever was in memory (seen with torch 2.15: runs differed, weights became NaN; never at 33, 48 or 64 px)."""
+
+
+def check_bf16_size(size: int, device: str) -> None:
+    """Refuses images (`size` pixels square) that are too small to train on in bf16.
+
+    Raises:
+        ValueError: says what is allowed.
+    """
+    if device == "cpu" and size <= ONEDNN_BF16_TOO_SMALL:
+        raise ValueError(
+            f"size {size} in bf16 on the CPU: oneDNN leaves gradients undefined where a 3x3 kernel only meets "
+            f"padding; allowed: size above {ONEDNN_BF16_TOO_SMALL}, or precision fp32"
+        )
+
 
 def is_torchvision(arch: str) -> bool:
     import torchvision

@@ -26,7 +26,7 @@ from pretrain.checkpoint import (
 )
 from pretrain.data import OnBadShard, Progress, ShardSet, open_shards
 from pretrain.loader import Batch, ImageSource, decode_all, load_batches, whole_images
-from pretrain.model import check_backbone
+from pretrain.model import check_backbone, check_bf16_size
 from pretrain.order import plan_batches, rank_slice, steps_per_epoch
 from pretrain.ranks import Ranks, join_ranks
 from pretrain.remote import fetch_shards, is_remote
@@ -53,10 +53,6 @@ STEPS_AHEAD = {"cpu": 0, "cuda": 1}
 """Steps begun before the outcome of the one before them is looked at, so that a GPU never waits for Python. Nothing is
 saved before its step was found finite."""
 
-ONEDNN_BF16_TOO_SMALL = 32
-"""At 32 px and less a ResNet's last maps are 1x1, and oneDNN's bf16 weight gradient of the kernel taps outside them is
-whatever was in memory (seen with torch 2.15: runs differed, weights became NaN; never at 33, 48 or 64 px)."""
-
 
 @dataclass(frozen=True)
 class Knobs:
@@ -79,11 +75,8 @@ class Knobs:
 def run(config: PretrainConfig, data: str, out: Path, val: str | None, knobs: Knobs) -> dict[str, Any]:
     if knobs.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device cuda was asked for, but torch sees no GPU here; allowed: cpu")
-    if knobs.device == "cpu" and config.precision == "bf16" and config.size <= ONEDNN_BF16_TOO_SMALL:
-        raise ValueError(
-            f"size {config.size} in bf16 on the CPU: oneDNN leaves gradients undefined where a 3x3 kernel only meets "
-            f"padding; allowed: size above {ONEDNN_BF16_TOO_SMALL}, or precision fp32"
-        )
+    if config.precision == "bf16":
+        check_bf16_size(config.size, knobs.device)
     if knobs.device == "cpu" and config.precision == "bf16" and torch.backends.cpu.get_cpu_capability() == "AVX2":
         log.warning("this CPU has no AVX-512: bf16 training takes about nine times as long as fp32 (precision fp32)")
     before = torch.get_num_threads()

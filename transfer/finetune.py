@@ -113,15 +113,19 @@ def tune(
 
     Raises:
         SavedAndStoppedError: `stop` returned True; the state is saved.
-        ValueError: unreadable images, or `out` holds another run, or one on pictures that have changed since.
+        ValueError: images too small for bf16 on a CPU, unreadable ones, or `out` holds another run, or one on
+            pictures that have changed since.
     """
     import torch
 
     from pretrain.checkpoint import load_backbone, write_atomic
+    from pretrain.model import check_bf16_size
     from transfer.score import score_predictions
     from transfer.tasks import load_task
     from transfer.tuning import TuningRun
 
+    if config.precision == "bf16" and config.trained == "all":
+        check_bf16_size(config.size, device)
     if threads is not None:
         torch.set_num_threads(threads)
     network, info = load_backbone(backbone, device=device)

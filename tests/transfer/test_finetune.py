@@ -161,7 +161,7 @@ def test_the_index_says_what_was_for_training_validation_and_test(tmp_path: Path
 
 @pytest.mark.parametrize("trained", ["all", "head"])
 def test_bf16_learns_and_resumes_to_the_same_bits(tmp_path: Path, trained: Literal["all", "head"]) -> None:
-    config = dataclasses.replace(TINY, trained=trained, size=32, resize=32, epochs=3, precision="bf16")
+    config = dataclasses.replace(TINY, trained=trained, size=40, resize=40, epochs=3, precision="bf16")
     assert TuneConfig().precision == "bf16"
     first = tune(config, BACKBONE, toy(train=48), out=tmp_path / "whole")
     assert first["score"] == 100
@@ -175,6 +175,12 @@ def test_bf16_learns_and_resumes_to_the_same_bits(tmp_path: Path, trained: Liter
         load_file(tmp_path / name / "predictions.safetensors")["probability"] for name in ("whole", "cut", "fp32")
     )
     assert np.array_equal(whole, cut) and not np.array_equal(whole, other)
+
+
+def test_bf16_is_refused_where_gradients_would_be_undefined(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"size 32 in bf16 on the CPU.*above 32, or precision fp32"):
+        tune(dataclasses.replace(TINY, size=32, resize=32, precision="bf16"), BACKBONE, toy(), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_frozen_backbone_is_neither_changed_nor_in_train_mode(tmp_path: Path) -> None:
