@@ -7,8 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from transfer.data import ArraySource, FileSource, Task, image_set
+from transfer.pathways.config import SpotTuneConfig
+from transfer.pathways.cost import network_cost
 from transfer.pathways.decathlon import (
     BASELINE,
     CLASSES,
@@ -18,6 +22,9 @@ from transfer.pathways.decathlon import (
     load_domain,
     spottune_settings,
 )
+from transfer.pathways.pixels import joined, load_pixels
+from transfer.pathways.resnet import build_gated_resnet
+from transfer.pathways.stage import train_pathway
 
 PUBLISHED = {
     "SpotTune": ((60.32, 63.91, 80.48, 96.49, 57.13, 99.52, 85.22, 88.84, 96.72, 52.34), 3612),
@@ -109,6 +116,58 @@ def test_broken_annotations_are_named(tmp_path: Path) -> None:
     write_domain(tmp_path, test_labels=True, domain="svhn")
     with pytest.raises(ValueError, match="svhn has 10 classes"):
         load_domain("svhn", root=tmp_path)
+
+
+def test_pedestrians_are_only_resized(tmp_path: Path) -> None:
+    """Pictures twice as high as wide: training and evaluation see all of them, and FLOPs are counted on all of them."""
+    statistics = {name: {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]} for name in CLASSES}
+    (tmp_path / "decathlon_mean_std.json").write_text(json.dumps(statistics), encoding="utf-8")
+    configs = {name: spottune_settings(name, root=tmp_path) for name in CLASSES}
+    assert [name for name, config in configs.items() if config.uncut] == ["daimlerpedcls"]
+    rows = np.repeat(np.arange(48, dtype=np.uint8)[None, :, None, None], 5, axis=0)
+    arrays = np.broadcast_to(rows * 5, (5, 48, 24, 3)).copy()
+    images = image_set([str(i) for i in range(5)], np.arange(5) % 2, ArraySource(arrays))
+    config = configs["daimlerpedcls"]
+    seen = []
+    for limit in (1 << 30, 0):  # kept in memory, and decoded on the way
+        pixels = load_pixels(
+            images, size=config.size, resize=config.resize, evaluate_whole=True, uncut=True, memory_limit_bytes=limit
+        )
+        assert (pixels.stored is None) is (limit == 0) and pixels.evaluation_shape == (144, 72)
+        trained = pixels.view(torch.arange(5), config.augment, torch.Generator())
+        (_, evaluated), *more = pixels.in_order(8)
+        assert trained.shape == (5, 3, 144, 72) and torch.equal(trained, evaluated) and not more
+        seen.append(trained)
+    assert torch.equal(*seen)
+    heights = seen[0][0, 0, :, 0]
+    assert heights[0] < heights[36] < heights[-37] < heights[-1]  # top and bottom are there
+    arrays[:, :, :] = 0
+    mixed = [Image.fromarray(arrays[0]), Image.fromarray(arrays[0, :30])]
+    for number, image in enumerate(mixed):
+        image.save(tmp_path / f"{number}.png")
+    files = ("0.png", "1.png")
+    pair = image_set(files, np.arange(2), FileSource(tmp_path, files))
+    with pytest.raises(ValueError, match=r"1\.png is 90 x 72 after resizing, the first picture 144 x 72; uncut"):
+        load_pixels(pair, size=72, resize=72, uncut=True)
+    shapes = [load_pixels(pair.select(np.array([row])), size=72, resize=72, uncut=True) for row in (0, 1)]
+    with pytest.raises(ValueError, match=r"training pictures are \(144, 72\) after resizing, .* \(90, 72\)"):
+        joined(*shapes)
+    with pytest.raises(ValueError, match="augment is crop; allowed with uncut pictures: none"):
+        SpotTuneConfig(uncut=True)
+
+
+def test_flops_are_counted_on_uncut_pictures(tmp_path: Path) -> None:
+    arrays = np.random.default_rng(0).integers(0, 255, (12, 32, 16, 3), dtype=np.uint8)
+    images = image_set([str(i) for i in range(12)], np.arange(12) % 2, ArraySource(arrays))
+    task = Task("tall", ("no person", "person"), images, images)
+    shared = {"size": 16, "resize": 16, "uncut": True, "augment": "none", "epochs": 1, "batch_size": 6, "seeds": (0,)}
+    config = SpotTuneConfig(**shared, learning_rates=(0.05,), policy_shrink=1)  # type: ignore[arg-type]
+    summary = train_pathway(config, "random:cifar_resnet8", task, out=tmp_path)
+    network = build_gated_resnet("cifar_resnet8", num_classes=2, seed=0)
+    row = summary["per_seed"][0]
+    assert row["flops_plain"] == network_cost(network, height=32, width=16).total
+    head = 64 * (2 * 3 - 2) * 2  # the policy has six outputs where the network has two
+    assert row["flops_policy"] == row["flops_plain"] + head
 
 
 @pytest.mark.parametrize(

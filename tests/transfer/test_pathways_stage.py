@@ -420,7 +420,7 @@ def test_views_are_reproducible_and_what_does_not_fit_into_memory_is_decoded_on_
         assert torch.equal(views[0], views[1]) and torch.equal(views[0], views[2])
         assert views[0].shape == (3, 3, 16, 16) and abs(float(views[0].mean())) < 3
     whole = load_pixels(images, size=16, evaluate_whole=True)
-    assert next(iter(whole.in_order(4)))[1].shape == (4, 3, 18, 18) and whole.evaluation_size == 18
+    assert next(iter(whole.in_order(4)))[1].shape == (4, 3, 18, 18) and whole.evaluation_shape == (18, 18)
 
 
 def test_order_of_predictions_is_the_order_of_the_images() -> None:

@@ -57,7 +57,8 @@ class SpotTuning(Method):
     def report(self, learner: Learner, pixels: Pixels, predictions: Predictions, *, seed: int) -> Report:
         assert isinstance(learner, SpotTune) and predictions.policy is not None
         network, policy = learner.network, learner.policy
-        cost = network_cost(network, height=pixels.evaluation_size)
+        height, width = pixels.evaluation_shape
+        cost = network_cost(network, height=height, width=width)
         shared = learner.shared_policy is not None
         # Global-k needs only one copy of each block, and no policy network, once it is trained.
         stored, frozen = list(network.blocks), list(learner.frozen)
@@ -67,7 +68,7 @@ class SpotTuning(Method):
             frozen = [block for block, tuned in zip(learner.frozen, ways, strict=True) if not tuned]
         # Of a frozen copy the norms learn unless told otherwise, and so does the stem.
         learnt = count_parameters([network.stem, *stored, *frozen, network.tail, network.head], trainable_only=True)
-        policy_flops = 0 if policy is None or shared else module_flops(policy, height=pixels.evaluation_size)
+        policy_flops = 0 if policy is None or shared else module_flops(policy, height=height, width=width)
         policy_weights = 0 if policy is None or shared else count_parameters(policy)
         numbers = {
             "flops_network": cost.total,
@@ -221,8 +222,9 @@ class BlockDropping(Method):
     def report(self, learner: Learner, pixels: Pixels, predictions: Predictions, *, seed: int) -> Report:
         assert isinstance(learner, BlockDrop) and predictions.policy is not None
         setting, network, policy = self.setting, learner.network, predictions.policy
-        cost = network_cost(network, height=pixels.evaluation_size)
-        policy_flops = module_flops(learner.policy, height=pixels.evaluation_size)
+        height, width = pixels.evaluation_shape
+        cost = network_cost(network, height=height, width=width)
+        policy_flops = module_flops(learner.policy, height=height, width=width)
         flops = cost.of_policy(policy)
         kept = policy.sum(dim=1)
         blocks, count = network.num_blocks, round(float(kept.mean()))

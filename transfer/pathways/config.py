@@ -19,6 +19,8 @@ class PathwayConfig:
     """Short side after resizing; none: size * 8/7."""
     evaluate_whole: bool = False
     """Evaluate on the whole square of side `resize` instead of its centre."""
+    uncut: bool = False
+    """Only resize pictures, in training and evaluation: short side to `resize`, no crop; all need one shape."""
     channel_mean: tuple[float, float, float] | None = None
     """Per channel, of pixels in 0 to 1; none: what the backbone was trained with."""
     channel_std: tuple[float, float, float] | None = None
@@ -58,6 +60,8 @@ class PathwayConfig:
             )
         if self.resize is not None and self.resize < self.size:
             raise ValueError(f"resize is {self.resize}; allowed: at least size ({self.size})")
+        if self.uncut and self.augment != "none":
+            raise ValueError(f"augment is {self.augment}; allowed with uncut pictures: none")
         if (self.channel_mean is None) != (self.channel_std is None):
             raise ValueError("channel_mean and channel_std: give both or none")
         if self.epochs < 1 or self.batch_size < 2:

@@ -84,7 +84,7 @@ def network_cost(network: GatedResNet, *, height: int, width: int | None = None)
     return NetworkCost(stem, head, tuple(shortcuts), tuple(residuals))
 
 
-def module_flops(module: nn.Module, *, height: int) -> int:
-    """FLOPs of one RGB image of height x height through any network; a copy really runs it once on the CPU."""
+def module_flops(module: nn.Module, *, height: int, width: int | None = None) -> int:
+    """FLOPs of one RGB image of height x width through any network; a copy really runs it once on the CPU."""
     runs = copy.deepcopy(module).cpu().eval()
-    return count_flops(partial(runs, torch.zeros(1, 3, height, height)))
+    return count_flops(partial(runs, torch.zeros(1, 3, height, height if width is None else width)))

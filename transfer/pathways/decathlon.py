@@ -3,8 +3,6 @@
 Layout, as the challenge distributes it, below ROOT/decathlon: annotations/<domain>_{train,val,test}.json (COCO style:
 images with id and file_name, annotations with image_id and category_id, categories) and the images where file_name
 says. Source: Rebuffi, Bilen, Vedaldi, NeurIPS 2017 (the benchmark); SpotTune (Guo et al., CVPR 2019), section 4.4.
-Deviations: 1. pedestrians (daimlerpedcls, higher than wide) are cut to their central square; the original only resizes
-them.
 """
 
 from __future__ import annotations
@@ -163,7 +161,8 @@ def spottune_settings(domain: str, *, root: Path) -> SpotTuneConfig:
     """SpotTune's published settings of a domain: SGD 0.1, policy 0.01, 110 epochs, x0.1 at 40/60/80, batch 128, tau 5.
 
     Images of 72 pixels; random crops of 64 in training (none for signs, characters and digits), all 72 in evaluation;
-    no flip. Use them with `random:decathlon_resnet26` or a network of that shape trained on imagenet12.
+    pedestrians, higher than wide, are only resized; no flip. Use them with `random:decathlon_resnet26` or a network of
+    that shape trained on imagenet12.
     """
     mean, std = channel_statistics(domain, root=root)
     whole = domain in _NO_RANDOM_CROP
@@ -171,6 +170,7 @@ def spottune_settings(domain: str, *, root: Path) -> SpotTuneConfig:
         size=72 if whole else 64,
         resize=72,
         evaluate_whole=True,
+        uncut=domain == "daimlerpedcls",
         augment="none" if whole else "crop",
         channel_mean=(mean[0], mean[1], mean[2]),
         channel_std=(std[0], std[1], std[2]),

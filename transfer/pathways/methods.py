@@ -177,7 +177,7 @@ class FeatureExtractor(Method):
     def report(self, learner: Learner, pixels: Pixels, predictions: Predictions, *, seed: int) -> Report:
         assert isinstance(learner, FineTuning)
         return Report(
-            _plain_cost(learner.network, pixels.evaluation_size, trained=count_parameters(learner.network.head))
+            _plain_cost(learner.network, pixels.evaluation_shape, trained=count_parameters(learner.network.head))
         )
 
 
@@ -206,12 +206,12 @@ class Standard(Method):
     def report(self, learner: Learner, pixels: Pixels, predictions: Predictions, *, seed: int) -> Report:
         assert isinstance(learner, FineTuning)
         trained = count_parameters(learner.network, trainable_only=True)
-        numbers = _plain_cost(learner.network, pixels.evaluation_size, trained=trained)
+        numbers = _plain_cost(learner.network, pixels.evaluation_shape, trained=trained)
         return Report({**numbers, "tuned_blocks": sorted(learner.tuned_blocks)})
 
 
-def _plain_cost(network: GatedResNet, size: int, *, trained: int) -> dict[str, Any]:
-    cost = network_cost(network, height=size).total
+def _plain_cost(network: GatedResNet, shape: tuple[int, int], *, trained: int) -> dict[str, Any]:
+    cost = network_cost(network, height=shape[0], width=shape[1]).total
     return {
         "flops_network": cost,
         "flops_policy": 0,

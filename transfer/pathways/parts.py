@@ -38,6 +38,7 @@ def decode_part(
         size=config.size,
         resize=config.resize,
         evaluate_whole=config.evaluate_whole,
+        uncut=config.uncut,
         threads=max(1, torch.get_num_threads()),
         mean=config.channel_mean or mean,
         std=config.channel_std or std,

@@ -38,6 +38,7 @@ class Pixels:
         stored: (N, 3, size + margin, size + margin) uint8, or None where it would not fit into memory.
         skipped: names of the unreadable files.
         evaluate_whole: evaluation sees the whole stored square instead of its centre.
+        uncut: (H, W) of pictures that are only resized; training and evaluation see all of them.
     """
 
     images: ImageSet
@@ -49,6 +50,7 @@ class Pixels:
     evaluate_whole: bool = False
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    uncut: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -67,14 +69,14 @@ class Pixels:
     def _pixels(self, rows: Tensor) -> Tensor:
         if self.stored is not None:
             return self.stored[rows]
-        side = self.size + self.margin
-        return torch.from_numpy(
-            np.stack([resize_and_crop(self.images.read(int(row)), size=side, resize=side) for row in rows])
-        )
+        side, uncut = self.size + self.margin, self.uncut is not None
+        return torch.from_numpy(np.stack([_resized(self.images.read(int(row)), side, uncut=uncut) for row in rows]))
 
     def view(self, rows: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:
-        """Normalised views of these images. (B,) -> (B, 3, size, size) float32, channels last."""
+        """Normalised views of these images. (B,) -> (B, 3, size, size) float32, channels last; uncut ones whole."""
         pixels = self._pixels(rows)
+        if self.uncut is not None:
+            return self.normalise(pixels)
         count, size = len(rows), self.size
         if augment == "none":
             start = self.margin // 2
@@ -104,9 +106,21 @@ class Pixels:
             yield rows, self.view(rows, "none", unused) if whole is None else whole
 
     @property
-    def evaluation_size(self) -> int:
-        """Side of the evaluation views."""
-        return self.size + self.margin if self.evaluate_whole else self.size
+    def evaluation_shape(self) -> tuple[int, int]:
+        """Height and width of the evaluation views."""
+        side = self.size + self.margin if self.evaluate_whole else self.size
+        return self.uncut or (side, side)
+
+
+def _resized(image: Image.Image, side: int, *, uncut: bool) -> np.ndarray:
+    """Short side to `side`, then the central square of it unless told otherwise. (3, H, W) uint8."""
+    if not uncut:
+        return resize_and_crop(image, size=side, resize=side)
+    width, height = image.size
+    scale = side / min(width, height)
+    target = (side, int(height * scale)) if width <= height else (int(width * scale), side)  # torchvision's rule
+    resized = image if target == image.size else image.resize(target, Image.Resampling.BICUBIC)
+    return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
 
 
 def load_pixels(
@@ -115,27 +129,28 @@ def load_pixels(
     size: int,
     resize: int | None = None,
     evaluate_whole: bool = False,
+    uncut: bool = False,
     threads: int = 2,
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
     mean: tuple[float, float, float] = IMAGENET_MEAN,
     std: tuple[float, float, float] = IMAGENET_STD,
 ) -> Pixels:
-    """Decode a split: short side to `resize` (None: size * 8/7), central square of that side.
+    """Decode a split: short side to `resize` (None: size * 8/7), central square of that side (all of it if `uncut`).
 
     Raises:
-        ValueError: more than `UNREADABLE_SHARE` of the files cannot be decoded.
+        ValueError: more than `UNREADABLE_SHARE` of the files cannot be decoded, or uncut ones differ in shape.
     """
     margin = round(size / 7) if resize is None else resize - size
     side = size + margin
 
     def decode(index: int) -> np.ndarray | str:
         try:
-            return resize_and_crop(images.read(index), size=side, resize=side)
+            return _resized(images.read(index), side, uncut=uncut)
         except UnreadableImage as error:
             return f"{images.names[index]}: {error}"
 
-    keep_all = len(images) * 3 * side * side <= memory_limit_bytes
-    stored = torch.empty((len(images), 3, side, side), dtype=torch.uint8) if keep_all else None
+    stored: torch.Tensor | None = None
+    shape: tuple[int, int] | None = None
     good = np.ones(len(images), dtype=bool)
     skipped = []
     with ThreadPoolExecutor(threads) as pool:
@@ -143,19 +158,33 @@ def load_pixels(
             if isinstance(decoded, str):
                 good[index] = False
                 skipped.append(decoded)
-            elif stored is not None:
+                continue
+            if shape is None:
+                shape = (decoded.shape[1], decoded.shape[2])
+                if len(images) * decoded.nbytes <= memory_limit_bytes:
+                    stored = torch.empty((len(images), 3, *shape), dtype=torch.uint8)
+            if decoded.shape[1:] != shape:
+                found = f"{images.names[index]} is {decoded.shape[1]} x {decoded.shape[2]} after resizing"
+                raise ValueError(f"{found}, the first picture {shape[0]} x {shape[1]}; uncut ones need one shape")
+            if stored is not None:
                 stored[index] = torch.from_numpy(decoded)
     if len(skipped) > UNREADABLE_SHARE * len(images):
         raise ValueError(f"{len(skipped)} of {len(images)} images cannot be decoded, first {skipped[0]}")
     labels = torch.from_numpy(images.labels.astype(np.int64))
-    everything = Pixels(images, labels, size, margin, stored, (), evaluate_whole, mean, std)
+    everything = Pixels(images, labels, size, margin, stored, (), evaluate_whole, mean, std, shape if uncut else None)
     if not skipped:
         return everything
     return replace(everything.select(np.flatnonzero(good)), skipped=tuple(skipped))
 
 
 def joined(first: Pixels, second: Pixels) -> Pixels:
-    """Two splits of one task as one, in this order."""
+    """Two splits of one task as one, in this order.
+
+    Raises:
+        ValueError: uncut pictures of two shapes.
+    """
+    if first.uncut != second.uncut:
+        raise ValueError(f"training pictures are {first.uncut} after resizing, those for validation {second.uncut}")
     images = _Joined(first.images, second.images)
     stored = None
     if first.stored is not None and second.stored is not None:
