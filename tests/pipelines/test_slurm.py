@@ -29,7 +29,7 @@ MISSING = [name for name in ("slurmctld", "slurmd", "munged", "setpriv") if shut
 pytestmark = [
     pytest.mark.slurm,
     pytest.mark.slow,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(900),
     pytest.mark.xdist_group("slurm"),
     pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)} (Debian: slurm-wlm munge)"),
     pytest.mark.skipif(os.geteuid() != 0, reason="SLURM's daemons and their users need root"),
@@ -57,7 +57,7 @@ def jobs(states: str = "RUNNING,PENDING,COMPLETING") -> list[str]:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
 
 
-def wait_for(true: Callable[[], bool], what: str, limit_s: float = 90) -> None:
+def wait_for(true: Callable[[], bool], what: str, limit_s: float = 200) -> None:
     deadline = time.monotonic() + limit_s
     while not true():
         assert time.monotonic() < deadline, f"no {what} within {limit_s} s"
@@ -92,7 +92,7 @@ def stage_children() -> list[psutil.Process]:
 
 
 def check_result(client: subprocess.Popen[str], folder: Path) -> None:
-    output, errors = client.communicate(timeout=240)
+    output, errors = client.communicate(timeout=400)
     assert output.splitlines()[-1:] == ["15.0 2"], errors
     store = Store(folder / "store")
     assert len(list(store.artifacts())) == 6
@@ -132,7 +132,7 @@ def test_a_preempted_job_saves_and_comes_back(tmp_path: Path, slurm: None) -> No
 
 def check_shard(client: subprocess.Popen[str], folder: Path, num_images: int) -> None:
     """The shard is whole, and of what a job had rendered at its end no later one rendered any."""
-    output, errors = client.communicate(timeout=240)
+    output, errors = client.communicate(timeout=400)
     assert output.split()[-1:] == ["done"], errors
     (shard,) = Store(folder / "store").artifacts()
     assert verify(Store(folder / "store")) == []
