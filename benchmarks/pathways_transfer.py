@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from transfer.data import Task
+from transfer.intervals import Estimate, Pair, average_difference
 from transfer.pathways.config import METHODS, BlockDropConfig, PathwayConfig, SpotTuneConfig
 from transfer.pathways.stage import train_pathway
 from transfer.tasks import load_task
@@ -111,23 +112,17 @@ def first_images(task: Task, count: int | None) -> Task:
     return dataclasses.replace(task, **parts)
 
 
-def correctness(folder: Path, key: str = "correct") -> np.ndarray:
-    """Correctness per test image, averaged over seeds, (N,)."""
+def pair(task: Path, one: tuple[str, str], other: tuple[str, str]) -> Pair:
+    """Correctness (S, N) of two methods on one task, each named by its folder and its key; one folder, one training."""
     from safetensors.numpy import load_file
 
-    found: np.ndarray = load_file(folder / "predictions.safetensors")[key].mean(axis=0)
-    return found
+    a, b = (load_file(task / folder / "predictions.safetensors")[key] for folder, key in (one, other))
+    return Pair(a, b, f"{task.name}/{one[0]}", f"{task.name}/{other[0]}")
 
 
-def mean_difference(pairs: list[tuple[np.ndarray, np.ndarray]], *, draws: int = 5000) -> tuple[float, float, float]:
-    """Points by which a is better than b, averaged over tasks, with a paired bootstrap interval over test images."""
-    rng = np.random.default_rng(0)
-    total = np.zeros(draws)
-    for a, b in pairs:
-        levels, counts = np.unique(a - b, return_counts=True)
-        total += rng.multinomial(len(a), counts / len(a), size=draws) @ levels / len(a)
-    low, high = np.percentile(100 * total / len(pairs), [2.5, 97.5])
-    return 100 * float(np.mean([np.mean(a - b) for a, b in pairs])), float(low), float(high)
+def spread(scores: list[float]) -> float:
+    """Standard deviation over seeds, 0 of a single one."""
+    return float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0
 
 
 def report(results: dict[tuple[str, str], dict[str, Any]], arguments: argparse.Namespace) -> bool:
@@ -136,36 +131,28 @@ def report(results: dict[tuple[str, str], dict[str, Any]], arguments: argparse.N
     methods = [name for name in arguments.methods if all((task, name) in results for task in tasks)]
     print("\n| task | " + " | ".join(methods) + " |\n|---|" + "---|" * len(methods))
     for task in tasks:
-        cells = [f"{results[task, n]['score']:.1f} ±{np.std(results[task, n]['scores']):.1f}" for n in methods]
+        cells = [f"{results[task, n]['score']:.1f} ±{spread(results[task, n]['scores']):.1f}" for n in methods]
         print(f"| {task} | " + " | ".join(cells) + " |")
     print("| mean | " + " | ".join(f"{np.mean([results[t, n]['score'] for t in tasks]):.1f}" for n in methods) + " |")
     holds = True
 
-    def line(name: str, pairs: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float, float]:
-        found = mean_difference(pairs)
-        print(f"{name}: {found[0]:+.2f} points, 95 % interval {found[1]:+.2f} to {found[2]:+.2f}")
+    def line(name: str, one: tuple[str, str], other: tuple[str, str]) -> Estimate:
+        found = average_difference([pair(arguments.out / task, one, other) for task in tasks], seed=0)
+        print(f"{name}: {found.mean:+.2f} points, 95 % interval {found.ci95[0]:+.2f} to {found.ci95[1]:+.2f}")
         return found
 
-    def against(a: str, b: str) -> list[tuple[np.ndarray, np.ndarray]]:
-        return [(correctness(arguments.out / t / a), correctness(arguments.out / t / b)) for t in tasks]
-
     print()
+    spottune, blockdrop = ("spottune", "correct"), ("blockdrop", "correct")
     if {"spottune", "standard"} <= set(methods):
-        holds &= line("SpotTune - standard fine-tuning", against("spottune", "standard"))[2] >= 0
+        holds &= line("SpotTune - standard fine-tuning", spottune, ("standard", "correct")).ci95[1] >= 0
     if {"spottune", "feature_extractor"} <= set(methods):
-        holds &= line("SpotTune - feature extractor", against("spottune", "feature_extractor"))[0] > 0
+        holds &= line("SpotTune - feature extractor", spottune, ("feature_extractor", "correct")).mean > 0
     if "spottune" in methods:
-        folders = [arguments.out / task / "spottune" for task in tasks]
-        line(
-            "SpotTune - its fine-tuned blocks only",
-            [(correctness(f), correctness(f, "correct.all_tuned")) for f in folders],
-        )
+        line("SpotTune - its fine-tuned blocks only", spottune, ("spottune", "correct.all_tuned"))
     if "blockdrop" in methods:
-        folders = [arguments.out / task / "blockdrop" for task in tasks]
         for other in ("full", "first_k", "random_k", "dist_k"):
-            pairs = [(correctness(f), correctness(f, f"correct.{other}")) for f in folders]
-            found = line(f"BlockDrop - {other}", pairs)
-            holds &= other != "full" or found[0] >= -1.0
+            found = line(f"BlockDrop - {other}", blockdrop, ("blockdrop", f"correct.{other}"))
+            holds &= other != "full" or found.mean >= -1.0
         rows = [row for task in tasks for row in results[task, "blockdrop"]["per_seed"]]
         saved, total = (
             100 * (1 - float(np.mean([row[key] / row["flops_plain"] for row in rows])))

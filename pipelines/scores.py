@@ -32,15 +32,14 @@ def result_text(result: Mapping[str, Any]) -> list[str]:
 
 
 def result_line(method: str, result: Mapping[str, Any], *, split_seed: int) -> dict[str, Any]:
-    """The last line; the lesion study has no interval, its ci95 is null."""
+    """What is printed last."""
     seeds = result.get("seeds", 1)
-    interval = result.get("ci95")
     line = {
         "task": result["task"],
         "method": method,
         "metric": result["metric"],
         "score": round(result["score"], 2),
-        "ci95": None if interval is None else [round(bound, 2) for bound in interval],
+        "ci95": [round(bound, 2) for bound in result["ci95"]],
         "n_train": result["n_train"],
         "n_test": result["n_test"],
         "seeds": seeds if isinstance(seeds, int) else len(seeds),
