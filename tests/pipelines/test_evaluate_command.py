@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import pipelines.commands.backbones as backbones
+import pipelines.commands.pretraining as pretraining
 from pipelines.usage import UsageError
 from transfer.pathways.config import BlockDropOptions, SpotTuneOptions
 from transfer.pathways.options import TrainingOptions
@@ -143,7 +144,7 @@ def test_a_value_that_a_method_does_not_allow_is_a_usage_error(
 
 def test_an_unknown_architecture_to_train_is_a_usage_error_before_the_data_is_looked_at(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="architecture 'resnet51' is known neither to torchvision nor to timm"):
-        backbones.pretrain("absent", tmp_path / "out", recipe="demo", arch="resnet51")
+        pretraining.pretrain("absent", tmp_path / "out", recipe="demo", arch="resnet51")
     assert not (tmp_path / "out").exists()
 
 
