@@ -58,7 +58,7 @@ def test_every_method_takes_a_precision_and_says_metrics_and_skipped_images(
     write_task(task, 20, 6, rare=8)
     (task / "train" / "40" / "0.png").write_bytes(b"broken")
     given: dict[str, Any] = {"epochs": 2} if method in ("linear_sgd", "finetune") else {}
-    given |= {"method": method, "size": 32, "resize": 32, "precision": precision, "out": out}
+    given |= {"method": method, "size": 40, "resize": 40, "precision": precision, "out": out}
     with pytest.raises(ValueError, match="1 of 28 train images are unreadable"):
         backbones.evaluate("random:resnet18", str(task), **{**given, "out": tmp_path / "strict"})
     assert backbones.evaluate("random:resnet18", str(task), max_unreadable=0.1, **given) == 0

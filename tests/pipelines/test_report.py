@@ -375,7 +375,7 @@ def test_hostile_names_stay_text(tmp_path: Path, where: str) -> None:
 def test_stages_say_what_they_took_where_it_was_recorded(tmp_path: Path) -> None:
     make_run(tmp_path)
     page = write_report(tmp_path).read_text(encoding="utf-8")
-    table = page[page.index("<h3>Stages</h3>") : page.index("<h3>Machine and versions</h3>")]
+    table = page[page.index("<h3>Stages</h3>") : page.index("<h3>Machines and versions</h3>")]
     render, pretrain, *_ = re.findall(r'<tr><th scope="row">(.*?)</tr>', table)
     assert render.startswith("render<") and render.endswith(
         '<td class="num">2 h 2 min</td><td class="num">1\u202f234 MB</td>'
