@@ -1,9 +1,13 @@
-"""A training process for tests that kill it or run several: trainee.py DATA OUT CONFIG.json [knob=value ...]."""
+"""A training process for tests that kill it or run several: trainee.py DATA OUT CONFIG.json [knob=value ...].
+
+Run under the name `a_rank`, with RANK among its globals, it is one of several processes, forked after the imports.
+"""
 
 from __future__ import annotations
 
 import functools
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -43,5 +47,17 @@ def main() -> int:
     return 0
 
 
+def as_rank(arguments: list[str], environment: dict[str, str], printed: str) -> int:
+    """`main` as if torchrun had started it with this environment; what it prints goes to the end of a file."""
+    os.environ.update(environment)
+    sys.argv[1:] = arguments
+    file = os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    return main()
+
+
 if __name__ == "__main__":
     end_process(main())
+if __name__ == "a_rank":
+    end_process(as_rank(**globals()["RANK"]))

@@ -163,14 +163,14 @@ def test_the_index_says_what_was_for_training_validation_and_test(tmp_path: Path
 def test_bf16_learns_and_resumes_to_the_same_bits(tmp_path: Path, trained: Literal["all", "head"]) -> None:
     config = dataclasses.replace(TINY, trained=trained, size=40, resize=40, epochs=3, precision="bf16")
     assert TuneConfig().precision == "bf16"
-    first = tune(config, BACKBONE, toy(train=48), out=tmp_path / "whole")
+    first = tune(config, "random:test_resnet", toy(train=48), out=tmp_path / "whole")
     assert first["score"] == 100
     epochs = iter(range(1, 10))
     with pytest.raises(SavedAndStoppedError, match="saved after epoch 1 of 3"):
-        tune(config, BACKBONE, toy(train=48), out=tmp_path / "cut", stop=lambda: next(epochs) == 1)
-    tune(config, BACKBONE, toy(train=48), out=tmp_path / "cut")
+        tune(config, "random:test_resnet", toy(train=48), out=tmp_path / "cut", stop=lambda: next(epochs) == 1)
+    tune(config, "random:test_resnet", toy(train=48), out=tmp_path / "cut")
     fp32 = dataclasses.replace(config, precision="fp32")
-    tune(fp32, BACKBONE, toy(train=48), out=tmp_path / "fp32")
+    tune(fp32, "random:test_resnet", toy(train=48), out=tmp_path / "fp32")
     whole, cut, other = (
         load_file(tmp_path / name / "predictions.safetensors")["probability"] for name in ("whole", "cut", "fp32")
     )
