@@ -60,8 +60,8 @@ def test_every_method_takes_a_precision_and_says_metrics_and_skipped_images(
     given: dict[str, Any] = {"epochs": 2} if method in ("linear_sgd", "finetune") else {}
     given |= {"method": method, "size": 40, "resize": 40, "precision": precision, "out": out}
     with pytest.raises(ValueError, match="1 of 28 train images are unreadable"):
-        backbones.evaluate("random:resnet18", str(task), **{**given, "out": tmp_path / "strict"})
-    assert backbones.evaluate("random:resnet18", str(task), max_unreadable=0.1, **given) == 0
+        backbones.evaluate("random:test_resnet", str(task), **{**given, "out": tmp_path / "strict"})
+    assert backbones.evaluate("random:test_resnet", str(task), max_unreadable=0.1, **given) == 0
     said = capsys.readouterr().out.splitlines()
     assert any(line.startswith("mean per class (balanced accuracy): ") for line in said)
     assert said.index("unreadable images that were skipped: 1") + 1 == next(

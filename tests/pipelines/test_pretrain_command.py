@@ -114,15 +114,8 @@ def test_sigterm_saves_and_the_status_is_75(data: Path, tmp_path: Path, processe
 
 
 @pytest.mark.slow
-def test_several_processes_end_as_one(data: Path, tmp_path: Path) -> None:
-    """Complete with the summary on stdout; on bad data with one line, not one for each process, and no traceback."""
-    with start(data, tmp_path / "out", "--epochs", "3", "--processes", "2", "--val", str(data)) as command:
-        printed, said = command.communicate(timeout=250)
-    assert command.returncode == 0, said
-    summary = json.loads(printed.partition("\nbackbone ")[0])
-    assert summary == json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert summary["steps"] == 9 and summary["val_accuracy"] is not None
-
+def test_bad_data_end_several_processes_with_one_line(data: Path, tmp_path: Path) -> None:
+    """Not one line for each process, and no traceback."""
     (data / "shard-000000.tar").write_bytes(b"")
     with start(data, tmp_path / "bad", "--epochs", "3", "--processes", "2") as command:
         said = command.communicate(timeout=250)[1]
