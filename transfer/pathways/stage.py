@@ -293,7 +293,8 @@ class _Run:
         text = io.StringIO()
         rows = csv.writer(text, lineterminator="\n")
         rows.writerows([["name", "class"], *zip(test.images.names, test.images.labels.tolist(), strict=True)])
-        write_atomic(self.out / "names.csv", lambda path: path.write_text(text.getvalue(), encoding="utf-8"))
+        named = text.getvalue().encode("utf-8", "backslashreplace")
+        write_atomic(self.out / "names.csv", lambda path: path.write_bytes(named))
         return {
             "metric": "accuracy",
             "score": 100 * float(correct.double().mean()),
@@ -322,4 +323,4 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
     from pretrain.checkpoint import write_atomic
 
     text = json.dumps(value, indent=1, ensure_ascii=False)
-    write_atomic(path, lambda name: name.write_text(text + "\n", encoding="utf-8"))
+    write_atomic(path, lambda name: name.write_text(text + "\n", encoding="utf-8", errors="backslashreplace"))
