@@ -26,6 +26,7 @@ from pretrain.checkpoint import (
 )
 from pretrain.data import OnBadShard, Progress, ShardSet, open_shards
 from pretrain.loader import Batch, ImageSource, decode_all, load_batches, whole_images
+from pretrain.memory import freed_memory_is_kept
 from pretrain.model import check_backbone, check_bf16_size
 from pretrain.order import plan_batches, rank_slice, steps_per_epoch
 from pretrain.ranks import Ranks, join_ranks
@@ -91,6 +92,7 @@ def run(config: PretrainConfig, data: str, out: Path, val: str | None, knobs: Kn
         torch.set_num_threads(before)
 
 
+@freed_memory_is_kept()
 def _run(
     config: PretrainConfig,
     data: str,

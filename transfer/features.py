@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from pretrain.memory import freed_memory_is_kept
 from transfer.content import content_digest
 from transfer.data import ImageSet, Task
 from transfer.images import IMAGENET_MEAN, IMAGENET_STD
@@ -63,6 +64,7 @@ class Embedded:
     skipped: list[tuple[str, str]]  # name, reason
 
 
+@freed_memory_is_kept()
 def extract_features(
     config: FeatureConfig,
     backbone: str | Path | nn.Module,

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pretrain.memory import freed_memory_is_kept
 from transfer.content import content_digest
 from transfer.data import ImageSet, Task
 from transfer.features import FeatureConfig
@@ -86,6 +87,7 @@ class TuneConfig:
         )
 
 
+@freed_memory_is_kept()
 def tune(
     config: TuneConfig,
     backbone: str | Path,

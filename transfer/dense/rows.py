@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pretrain.checkpoint import write_atomic
+from pretrain.memory import freed_memory_is_kept
 from transfer.dense.adashare import AdaShare, select_probability
 from transfer.dense.config import MultitaskConfig
 from transfer.dense.data import DenseData, Sampler, Scene, SceneSet, ViewConfig, random_split, stack
@@ -77,6 +78,7 @@ class Rows:
     def folder(self, row: str, seed: int) -> Path:
         return self.out / row / f"seed-{seed}"
 
+    @freed_memory_is_kept()
     def train(self, architecture: str, balancer: str, seed: int) -> dict[str, Any]:
         """One row and seed: found on disk, or trained."""
         row = row_name(architecture, balancer)

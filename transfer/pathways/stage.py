@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pretrain.memory import freed_memory_is_kept
 from transfer.pathways.config import BlockDropConfig, LesionConfig, PathwayConfig, method_name
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ Progress = Callable[[int, int, str], None]
 REPORT_EVERY_S = 0.5
 
 
+@freed_memory_is_kept()
 def train_pathway(
     config: PathwayConfig,
     backbone: str | Path | nn.Module,
