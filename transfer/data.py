@@ -20,6 +20,12 @@ from transfer.splits import IndexRow, format_index, index_digest, name_key, stra
 
 TRAIN_FRACTION = 0.7
 """Share of the training part where a task brings no split (reference datasets.md, 2.1)."""
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""What users call the parts of a split, in lower case."""
 
 
 class ImageSource(Protocol):
@@ -212,9 +218,13 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
+def _holds_image(folder: Path) -> bool:
+    return any(_is_image(path) for path in folder.rglob("*"))
+
+
 def holds_image_classes(folder: Path) -> bool:
     """Whether at least two subfolders hold an image: class folders, or train/ and test/."""
-    found = (any(_is_image(path) for path in sub.rglob("*")) for sub in class_folders(folder))
+    found = (_holds_image(sub) for sub in class_folders(folder))
     return sum(itertools.islice(filter(None, found), 2)) == 2
 
 
@@ -233,19 +243,17 @@ def labelled_folder(folder: Path, classes: Sequence[str], *, root: Path | None =
 def read_image_folder(folder: Path, *, name: str | None = None, seed: int = 0) -> Task:
     """`train/[val/]test/<class>/...`, or `<class>/...` with a seeded 70/30 split.
 
-    Classes are the class folders of the training part that hold an image, by name.
+    The parts' folders may be spelt as SPLIT_NAMES knows them, in any case (`Training`, `valid`). Classes are the class
+    folders of the training part that hold an image, by name. Folders of images beside the parts are named in a note.
 
     Raises:
         FileNotFoundError: no such folder.
-        ValueError: fewer than two classes, no image, train/ without test/, or a test class that training
-            lacks.
+        ValueError: fewer than two classes, no image, train/ without test/, two folders for one part, or a test class
+            that training lacks.
     """
     name = folder.name if name is None else name
-    # A split folder holds class folders; a folder "train" with images right inside is a class (of vehicles).
-    split_names = {p.name for p in class_folders(folder) if p.name in ("train", "val", "test") and class_folders(p)}
-    if split_names and not {"train", "test"} <= split_names:
-        raise ValueError(f"task {name}: {folder} holds {', '.join(sorted(split_names))}/ but needs train/ and test/")
-    base = folder / "train" if split_names else folder
+    parts = _part_folders(name, folder)
+    base = parts.get("train", folder)
     classes = [path.name for path in class_folders(base) if image_files(path)]
     if not classes:
         raise ValueError(
@@ -253,14 +261,47 @@ def read_image_folder(folder: Path, *, name: str | None = None, seed: int = 0) -
         )
     if len(classes) < 2:
         raise ValueError(f"task {name}: only one class with images in {base} ({classes[0]}); needs at least two")
-    if not split_names:
+    if not parts:
+        if all(class_name.lower() in SPLIT_NAMES for class_name in classes):
+            raise ValueError(f"task {name}: {', '.join(classes)} in {folder} hold images but no class folders")
         return split_task(name, classes, labelled_folder(folder, classes), seed=seed)
-    images = {part: labelled_folder(folder / part, classes, root=folder) for part in split_names}
-    for part in sorted(split_names - {"train"}):
-        unknown = [p.name for p in class_folders(folder / part) if p.name not in classes and image_files(p)]
-        if unknown:
-            raise ValueError(f"task {name}: {part}/ has classes without training images: {', '.join(unknown[:5])}")
+    images = {part: labelled_folder(path, classes, root=folder) for part, path in parts.items()}
+    for part, path in sorted(parts.items()):
+        unknown = [p.name for p in class_folders(path) if p.name not in classes and image_files(p)]
+        if part != "train" and unknown:
+            raise ValueError(f"task {name}: {path.name}/ has classes without training images: {', '.join(unknown[:5])}")
     if not len(images["test"]):
-        raise ValueError(f"task {name}: no image in class folders of {folder / 'test'}")
-    also = report_beside_accuracy(images["train"].labels)
-    return Task(name, tuple(classes), images["train"], images["test"], val=images.get("val"), also_report=also)
+        raise ValueError(f"task {name}: no image in class folders of {parts['test']}")
+    beside = [p.name for p in class_folders(folder) if p not in parts.values() and _holds_image(p)]
+    return Task(
+        name,
+        tuple(classes),
+        images["train"],
+        images["test"],
+        val=images.get("val"),
+        also_report=report_beside_accuracy(images["train"].labels),
+        notes=(f"not read, beside the parts of the split: {', '.join(beside)}",) if beside else (),
+    )
+
+
+def _part_folders(name: str, folder: Path) -> dict[str, Path]:
+    """The folders of train, val and test, by part; empty where the folder is not split.
+
+    Raises:
+        ValueError: two folders for one part, or training or test is missing.
+    """
+    parts: dict[str, Path] = {}
+    for path in class_folders(folder):
+        part = SPLIT_NAMES.get(path.name.lower())
+        # A split folder holds class folders; a folder "train" with images right inside is a class (of vehicles).
+        if part is None or not class_folders(path):
+            continue
+        if part in parts:
+            raise ValueError(f"task {name}: {parts[part].name}/ and {path.name}/ in {folder} are both the {part} part")
+        parts[part] = path
+    if parts and not {"train", "test"} <= parts.keys():
+        found = ", ".join(path.name for path in parts.values())
+        raise ValueError(
+            f"task {name}: {folder} holds {found}/ but needs train/ and test/, each with class folders inside"
+        )
+    return parts

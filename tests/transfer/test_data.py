@@ -37,6 +37,22 @@ def test_given_splits_are_kept_and_validation_is_apart(tmp_path: Path) -> None:
     assert task.train.read(0).size == (12, 12)
 
 
+@pytest.mark.parametrize("names", ["Train Test", "Training Testing", "train valid test", "TRAIN Validation Test"])
+def test_parts_are_known_by_other_spellings(tmp_path: Path, names: str) -> None:
+    folder(tmp_path, [f"{part}/{kind}" for part in names.split() for kind in "ab"])
+    task = load_task(tmp_path)
+    assert task.classes == ("a", "b") and (len(task.train), len(task.test)) == (10, 10) and task.split == "given"
+    assert {name.split("/")[0] for name in task.train.names} == {names.split()[0]}
+    assert (0 if task.val is None else len(task.val)) == 10 * (len(names.split()) - 2)
+    assert task.notes == () and task.train.read(0).size == (12, 12)
+
+
+def test_folders_beside_the_parts_are_named(tmp_path: Path) -> None:
+    folder(tmp_path, ["train/a", "train/b", "test/a", "test/b", "dev/a", "extra"])
+    (tmp_path / "logs").mkdir()
+    assert load_task(tmp_path).notes == ("not read, beside the parts of the split: dev, extra",)
+
+
 def test_a_single_folder_is_split_seventy_to_thirty_by_class(tmp_path: Path) -> None:
     folder(tmp_path, ["a", "b"], count=10)
     task = load_task(tmp_path, seed=3)
@@ -106,7 +122,11 @@ def test_a_label_without_a_class_is_refused(label: int, part: str) -> None:
         (["a"], "only one class"),
         ([], "no class folder with images"),
         (["train/a", "train/b"], "needs train/ and test/"),
-        (["train/a", "train/b", "test/c"], "classes without training images: c"),
+        (["train/a", "train/b", "test"], "holds train/ but needs train/ and test/, each with class folders inside"),
+        (["train/a", "train/b", "Test/c"], "Test/ has classes without training images: c"),
+        (["train/a", "train/b", "val/a", "valid/a", "test/a"], "val/ and valid/ in .* are both the val part"),
+        (["Train/a", "test/a", "train/a"], "Train/ and train/ in .* are both the train part"),
+        (["Training", "Testing"], "Testing, Training in .* hold images but no class folders"),
         (["train/a", "test/a"], "only one class"),
     ],
 )

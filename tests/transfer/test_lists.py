@@ -54,12 +54,51 @@ def test_groups_of_a_list_are_respected(tmp_path: Path) -> None:
     assert load_task(path).split == "made"
 
 
+def test_white_space_around_the_values_of_a_list_does_not_count(tmp_path: Path) -> None:
+    rows = ["0.png,cat,p0,train", "1.png, cat ,p1,Training ", "2.png,dog,p2,train", "3.png,cat,p1 , testing"]
+    task = load_task(listed(tmp_path, "image, label ,group,split", rows), split="grouped")
+    assert task.classes == ("cat", "dog") and task.test.groups is not None and task.test.groups.tolist() == ["p1"]
+    assert task.train.names == ("0.png", "2.png")
+
+
+def test_training_and_validation_lose_the_groups_of_the_test_part_and_a_note_says_so(tmp_path: Path) -> None:
+    parts = ("train", "train", "train", "val", "val", "test")
+    rows = [f"{i:02d}.png,{'ab'[i % 2]},{parts[i // 4]},p{i % 10}" for i in range(24)]
+    path = listed(tmp_path, "image,label,split,patient", rows)
+    task = load_task(path, split="grouped")  # the test part shows p0 to p3
+    assert (len(task.train), len(task.test)) == (6, 4) and task.val is not None and len(task.val) == 6
+    assert task.train.groups is not None and task.val.groups is not None and task.test.groups is not None
+    assert not {*task.train.groups, *task.val.groups} & set(task.test.groups) and task.split == "grouped"
+    assert task.notes == (
+        "6 training images left out: the test part shows the same groups",
+        "2 validation images left out: the test part shows the same groups",
+    )
+    given = load_task(path)
+    assert (len(given.train), len(given.test), given.split, given.notes) == (12, 4, "given", ())
+    assert given.val is not None and len(given.val) == 8
+
+
+def test_a_test_part_that_knows_every_group_leaves_nothing_to_train_on(tmp_path: Path) -> None:
+    rows = [f"{i}.png,{'ab'[i % 2]},{'train' if i < 4 else 'test'},p{i % 2}" for i in range(8)]
+    with pytest.raises(ValueError, match=r"list\.csv: the grouped split leaves no training image"):
+        load_task(listed(tmp_path, "image,label,split,group", rows), split="grouped")
+
+
+@pytest.mark.parametrize("cell", ["", ",", ", "], ids=["short row", "empty", "blank"])
+@pytest.mark.parametrize("split", ["published", "grouped"])
+def test_an_image_without_a_group_is_named(tmp_path: Path, cell: str, split: str) -> None:
+    path = listed(tmp_path, "image,label,patient", ["a.png,x,p", f"b.png,y{cell}", "c.png,y,q"])
+    with pytest.raises(ValueError, match=r"list\.csv, line 3: no patient; an image that belongs to no other"):
+        load_task(path, split=split)
+
+
 @pytest.mark.parametrize(
     ("header", "rows", "message"),
     [
         ("path,kind", ["a.png,x"], "needs a column image and a column label; found path, kind"),
         ("path,label", ["a.png,x", "b.png,x"], "needs at least two classes"),
         ("path,label", ["a.png,x", "b.png,"], "line 3: no image or no label"),
+        ("path,label", ["a.png,x", "b.png, "], "line 3: no image or no label"),
         ("path,label", ["../a.png,x", "b.png,y"], "is not below"),
         ("path,label,split", ["a.png,x,train", "b.png,y,later"], "'later'; allowed: train, val, test"),
         ("path,label,split", ["a.png,x,train", "b.png,y,train"], "needs training and test images"),
@@ -112,10 +151,10 @@ def test_shards_are_a_task_and_their_pixels_are_the_right_ones(tmp_path: Path) -
     assert sum(len(batch.kept) for batch in batches) == len(task.test)
 
 
-def test_shards_named_after_parts_are_those_parts(tmp_path: Path) -> None:
-    shard(tmp_path / "train-000.tar", samples(12))
-    shard(tmp_path / "val/000.tar", samples(3))
-    shard(tmp_path / "test-000.tar", samples(6))
+@pytest.mark.parametrize("names", ["train-000 val/000 test-000", "Training/0 VALID-0 Test/0"])
+def test_shards_named_after_parts_are_those_parts(tmp_path: Path, names: str) -> None:
+    for name, count in zip(names.split(), (12, 3, 6), strict=True):
+        shard(tmp_path / f"{name}.tar", samples(count))
     task = load_task(tmp_path)
     assert task.val is not None and (len(task.train), len(task.val), len(task.test)) == (12, 3, 6)
 
@@ -168,3 +207,27 @@ def test_samples_without_labels_are_refused(tmp_path: Path) -> None:
         load_task(shard(tmp_path / "b.tar", [("9", {"png": jpeg(1), "json": b"{"})]))
     with pytest.raises(ValueError, match="no labelled image"):
         load_task(shard(tmp_path / "c.tar", [("9", {"txt": b"1"})]))
+
+
+def test_a_sample_with_two_images_is_refused(tmp_path: Path) -> None:
+    data = [*samples(3), ("a/9", {"jpg": jpeg(1), "cls": b"0", "png": jpeg(2)})]
+    with pytest.raises(ValueError, match=r"one\.tar: sample a/9 has two images; the second is a/9\.png"):
+        load_task(shard(tmp_path / "one.tar", data))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "is no JSON"),
+        (b"[1]", "expected an object whose classes, if there are any, are a list of names"),
+        (b'{"classes": {"x": 0}}', "expected an object whose classes, if there are any, are a list of names"),
+        (b'{"classes": ["caf\xe9"]}', "is no UTF-8 text"),
+    ],
+)
+def test_an_info_file_that_names_no_classes_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    shard(tmp_path / "shard-0.tar", samples(9))
+    (tmp_path / "_info.json").write_bytes(b'{"splits": {}}')
+    assert load_task(tmp_path).classes == ("0", "1", "2")
+    (tmp_path / "_info.json").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"_info\.json:? {message}"):
+        load_task(tmp_path)
