@@ -16,6 +16,10 @@ MAX_MEMBERS = 2_000_000
 MAX_RATIO = 200
 """Unpacked size over archive size; pictures hardly compress, and a bomb's ratio is in the thousands."""
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+ENCRYPTED = 0x1
+"""Bit of a zip member's flags."""
+ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+"""What Python unpacks; not Deflate64 (9), which Windows uses beyond 2 GB."""
 
 Member = tuple[str, int, Callable[[], IO[bytes]]]
 
@@ -41,7 +45,7 @@ def unpack_archive(
 
     Raises:
         UnsafeArchive: as above.
-        ValueError: neither a zip nor a tar, or a damaged one.
+        ValueError: neither a zip nor a tar, a damaged one, or a zip that needs a password or another program.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -51,7 +55,7 @@ def unpack_archive(
         with tarfile.open(archive) as tarred:
             members = _tar_members(archive, tarred, _size_limit(archive, max_bytes))
             return _write_members(archive, folder, members, max_bytes, max_members, progress)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, NotImplementedError) as error:
         raise ValueError(f"{archive} is no readable zip or tar ({error})") from error
 
 
@@ -63,6 +67,13 @@ def _zip_members(archive: Path, zipped: zipfile.ZipFile) -> list[Member]:
         kind = (info.external_attr >> 16) & 0o170000
         if kind not in (0, 0o100000):
             raise UnsafeArchive(f"{archive}: {info.filename} is a link or a device")
+        if info.flag_bits & ENCRYPTED:
+            raise ValueError(f"{archive}: {info.filename} is encrypted; unpack it with its password by another program")
+        if info.compress_type not in ZIP_METHODS:
+            raise ValueError(
+                f"{archive}: {info.filename} is compressed by method {info.compress_type}, which Python does not read; "
+                "unpack it by another program"
+            )
         members.append((info.filename, info.file_size, lambda info=info: zipped.open(info)))  # type: ignore[misc]
     return members
 

@@ -261,6 +261,41 @@ def test_a_damaged_archive_is_refused_and_not_remembered_as_unpacked(tmp_path: P
     assert (tmp_path / "AID/4.bin").stat().st_size == 50_000
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA], ids=["deflate", "lzma"])
+def test_a_damaged_zip_is_refused_and_not_remembered_as_unpacked(tmp_path: Path, method: int) -> None:
+    path = tmp_path / "AID/AID.zip"
+    path.parent.mkdir()
+    with zipfile.ZipFile(path, "w", method) as file:
+        file.writestr("x.txt", "Beach Park " * 100)
+    whole = path.read_bytes()
+    start = 30 + len("x.txt") + (9 if method == zipfile.ZIP_LZMA else 0)  # after LZMA's properties
+    path.write_bytes(whole[:start] + b"\xff" * 12 + whole[start + 12 :])
+    with pytest.raises(ValueError, match=r"AID\.zip is no readable zip or tar \("):
+        download_task("AID", tmp_path)
+    assert [found.name for found in path.parent.iterdir()] == ["AID.zip"]
+    path.write_bytes(whole)
+    assert "unpacked AID.zip" in download_task("AID", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "message"),
+    [
+        (8, 0x1, r"a\.zip: y\.txt is encrypted; unpack it with its password"),
+        (8, 0x20, r"a\.zip is no readable zip or tar \(compressed patched data"),
+        (10, 9, r"a\.zip: y\.txt is compressed by method 9, which Python does not read"),
+    ],
+    ids=["encrypted", "patched", "deflate64"],
+)
+def test_a_zip_that_needs_another_program_is_named(tmp_path: Path, offset: int, value: int, message: str) -> None:
+    path = zipped(tmp_path / "a.zip", {"x.txt": b"x", "y.txt": b"y"})
+    content = bytearray(path.read_bytes())
+    content[content.rindex(b"PK\x01\x02") + offset] = value  # flags and method in the directory's last entry
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        unpack_archive(path, tmp_path / "to")
+    assert not (tmp_path / "to/y.txt").exists()
+
+
 @pytest.mark.parametrize("damaged", [b"damaged header!!", b""], ids=["header", "end"])
 def test_a_tar_that_stops_before_its_end_mark_is_refused(tmp_path: Path, damaged: bytes) -> None:
     """tarfile takes a header that is none, or no header at all, for the end of the archive."""
