@@ -23,6 +23,13 @@ ISIC_CLASSES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 CHESTX_CLASSES = ("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumothorax")
 KAOKORE_GENDERS = ("male", "female")
 KAOKORE_STATUSES = ("noble", "warrior", "incarnation", "commoner")
+KAOKORE_VERSIONS = {
+    (4238, 533, 527): "1.0",
+    (6568, 826, 821): "1.1",
+    (6756, 845, 845): "1.2",
+    (7405, 926, 926): "1.3",
+}
+"""By the images of train, dev and test in the repository's label files."""
 
 
 def read_flowers(request: Request) -> Task:
@@ -60,9 +67,10 @@ def read_deepweeds(request: Request) -> Task:
     table = request.locate("labels.csv", "labels/labels.csv", "*/labels.csv", "*/labels/labels.csv", what="labels.csv")
     folder = request.locate("images", "*/images", ".", what="images/")
     rows = read_rows(table, ["Filename", "Label"])
-    numbers = sorted({int(row["Label"]) for row in rows})
-    species = {int(row["Label"]): row.get("Species") or row["Label"] for row in rows}
-    labels = [numbers.index(int(row["Label"])) for row in rows]
+    found = [_whole_number(row["Label"], f"{table}, row {number}: Label") for number, row in enumerate(rows, start=2)]
+    numbers = sorted(set(found))
+    species = {label: row.get("Species") or row["Label"] for label, row in zip(found, rows, strict=True)}
+    labels = [numbers.index(label) for label in found]
     images = listed_images(request, folder, [row["Filename"] for row in rows], labels)
     notes = ["half of the images are class Negative: see mean per class beside accuracy"]
     return made_split(request, [species[number] for number in numbers], images, notes=notes)
@@ -84,15 +92,15 @@ def read_cub(request: Request) -> Task:
     )
     if not names.keys() == labels.keys() == train.keys():
         raise ValueError(f"task {request.row.name}: the three lists in {base} do not name the same images")
+    place = f"{base / 'image_class_labels.txt'}: class of image"
+    numbers = {image: _whole_number(label, f"{place} {image}") for image, label in labels.items()}
     classes = sorted_names({name.split("/")[0] for name in names.values()})
     if (base / "classes.txt").exists():
         classes = [name for _, name in sorted(numbered_lines(base / "classes.txt").items())]
 
     def pick(flag: str) -> ImageSet:
-        numbers = [number for number in names if train[number].strip() == flag]
-        return listed_images(
-            request, base / "images", [names[n] for n in numbers], [int(labels[n]) - 1 for n in numbers]
-        )
+        picked = [image for image in names if train[image].strip() == flag]
+        return listed_images(request, base / "images", [names[n] for n in picked], [numbers[n] - 1 for n in picked])
 
     return given_split(request, classes, pick("1"), pick("0"))
 
@@ -170,13 +178,24 @@ def read_kaokore(request: Request) -> Task:
         names[row["set"]].append(row["image"])
         labels[row["set"]].append(4 * gender + status)
     sizes = {part: len(found) for part, found in names.items()}
-    versions = {(4238, 533, 527): "1.0", (6568, 826, 821): "1.1", (6756, 845, 845): "1.2"}
-    version = versions.get((sizes["train"], sizes["dev"], sizes["test"]), "unknown")
+    version = KAOKORE_VERSIONS.get((sizes["train"], sizes["dev"], sizes["test"]), "unknown")
+    if version not in (*request.row.variants, "unknown"):
+        raise ValueError(
+            f"task {request.row.name}: {table} is version {version}, with other images and labels than the task's; "
+            f"allowed: {', '.join(request.row.variants)}"
+        )
     if request.variant and request.variant != version:
         raise ValueError(f"task {request.row.name}: {table} is version {version}, not {request.variant}")
     classes = [f"{gender}_{status}" for gender in KAOKORE_GENDERS for status in KAOKORE_STATUSES]
     sets = [listed_images(request, folder, names[part], labels[part]) for part in ("train", "test")]
     return given_split(request, classes, *sets, notes=[f"version {version}; dev ({sizes['dev']} images) is not used"])
+
+
+def _whole_number(text: str, place: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise ValueError(f"{place} {text!r} is no whole number") from error
 
 
 def _index_or_number(value: str, names: tuple[str, ...]) -> int:

@@ -71,11 +71,17 @@ def _leaf_map(folder: Path) -> dict[str, list[str]]:
     for candidate in ("leaf-map.json", "leaf_grouping/leaf-map.json", "*/leaf-map.json"):
         for path in sorted(folder.glob(candidate)):
             try:
-                found: dict[str, list[str]] = json.loads(read_text(path))
+                found = json.loads(read_text(path))
             except json.JSONDecodeError as error:
                 raise ValueError(f"{path} is no JSON ({error})") from error
+            if not isinstance(found, dict) or not all(_is_list_of_text(entries) for entries in found.values()):
+                raise ValueError(f"{path}: expected an object that gives each picture a list of its leaves")
             return found
     return {}
+
+
+def _is_list_of_text(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
 
 
 def _with_leaves(images: ImageSet, classes: list[str], leaves: dict[str, list[str]]) -> ImageSet:
@@ -141,7 +147,9 @@ def read_omniglot(request: Request) -> Task:
     if request.variant == "1623":
         background = folder.with_name("images_background")
         if not background.is_dir():
-            raise FileNotFoundError(f"task {request.row.name}: variant 1623 needs {background} too")
+            raise FileNotFoundError(
+                f"task {request.row.name}: variant 1623 needs {background} too (`simpath tasks download` fetches it)"
+            )
         classes = [f"{part.name}/{name}" for part in (background, folder) for name in _characters(part)]
         return made_split(request, *class_tree(request, folder.parent, classes=classes))
     notes = ["the 659 characters of the evaluation alphabets; 1,623 is the count of both parts"]

@@ -69,6 +69,19 @@ def test_deepweeds(tmp_path: Path, place: str) -> None:
     assert task.also_report == ("mean_per_class",)
 
 
+def test_a_label_that_is_no_number_is_named_with_its_file(tmp_path: Path) -> None:
+    layouts.write_deepweeds(tmp_path / "DeepWeeds")
+    path = tmp_path / "DeepWeeds/labels.csv"
+    path.write_text(path.read_text(encoding="utf-8").replace("2016-1.jpg,8", "2016-1.jpg,eight"), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"labels\.csv, row 3: Label 'eight' is no whole number"):
+        load_task("DeepWeeds", root=tmp_path)
+    layouts.write_cub(tmp_path / "CUB")
+    path = tmp_path / "CUB/image_class_labels.txt"
+    path.write_text(path.read_text(encoding="utf-8").replace("12 3\n", "12 3a\n"), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"image_class_labels\.txt: class of image 12 '3a' is no whole number"):
+        load_task("CUB", root=tmp_path)
+
+
 @pytest.mark.parametrize("folder", ["", "CUB_200_2011"])
 def test_cub(tmp_path: Path, folder: str) -> None:
     layouts.write_cub(tmp_path / "CUB" / folder)
