@@ -17,9 +17,26 @@ from typing import Literal
 import psutil
 
 from pipelines.place import NEEDS_BOKEH, has_bokeh
-from sim.blender.bridge import DEBIAN_PACKAGES  # importing it loads no Blender
+from sim.blender.bridge import DEBIAN_PACKAGES, INSTALL_RENDER  # importing it loads no Blender
 
 NEEDED_DISK_GB = 2.0
+BLENDER_START_S, LOCK_START_S = 120.0, 60.0
+RENDER_MODULES = {
+    "bpy": "bpy",
+    "blenderproc": "blenderproc",
+    "cv2": "opencv-python-headless",
+    "git": "gitpython",
+    "imageio": "imageio",
+    "png": "pypng",
+    "pyoidn": "pyoidn",
+    "pytz": "pytz",
+    "skimage": "scikit-image",
+    "trimesh": "trimesh",
+}
+"""What rendering imports, with the package that brings it: the extra `render` of pyproject.toml."""
+# A torchvision that does not match torch fails with RuntimeError (operator torchvision::nms does not exist), a library
+# that the dynamic loader misses with OSError.
+TORCH_BROKEN = (ImportError, OSError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -62,8 +79,7 @@ def _torch() -> Check:
     try:
         import torch
         import torchvision
-    except (ImportError, RuntimeError) as error:
-        # A torchvision that does not match torch fails with RuntimeError (operator torchvision::nms does not exist).
+    except TORCH_BROKEN as error:
         return Check("PyTorch", "missing", f"{_first_line(error)}; run `make install`")
     return Check("PyTorch", "ok", f"torch {torch.__version__}, torchvision {torchvision.__version__}")
 
@@ -71,8 +87,8 @@ def _torch() -> Check:
 def _gpu() -> Check:
     try:
         import torch
-    except ImportError:
-        return Check("GPU", "note", "not looked for: PyTorch is missing")
+    except TORCH_BROKEN:
+        return Check("GPU", "note", "not looked for: PyTorch does not import")
     if not torch.cuda.is_available():
         return Check("GPU", "note", "none that PyTorch can use; everything runs on the CPU, more slowly")
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -80,14 +96,17 @@ def _gpu() -> Check:
 
 
 def _blender() -> Check:
-    for package in ("bpy", "blenderproc", "pyoidn"):
-        if importlib.util.find_spec(package) is None:
-            return Check("Blender", "missing", f"{package} is not installed; rendering needs pip install '.[render]'")
+    absent = [package for module, package in RENDER_MODULES.items() if importlib.util.find_spec(module) is None]
+    if absent:
+        return Check("Blender", "missing", f"not installed: {', '.join(absent)}; rendering needs {INSTALL_RENDER}")
     # In a process of its own: Blender may crash at exit, and its libraries should not stay in this one.
     code = "import bpy, os, sys; sys.stdout.write(bpy.app.version_string); sys.stdout.flush(); os._exit(0)"
-    child = subprocess.run(  # nosec B603 # a fixed line of Python
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
-    )
+    try:
+        child = subprocess.run(  # nosec B603 # a fixed line of Python
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=BLENDER_START_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return Check("Blender", "missing", f"bpy did not import within {BLENDER_START_S:.0f} s")
     if child.returncode != 0:
         reason = child.stderr.strip().splitlines()[-1] if child.stderr.strip() else f"exit status {child.returncode}"
         hint = f"; apt-get install {DEBIAN_PACKAGES}" if ".so" in reason else ""
@@ -140,8 +159,10 @@ def _locks(store: Path) -> Check:
         with probe.open("wb+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             child = subprocess.run(  # nosec B603 # a fixed text of Python, the path as its argument
-                [sys.executable, "-c", _TRY_LOCK, str(probe)], timeout=60, check=False
+                [sys.executable, "-c", _TRY_LOCK, str(probe)], timeout=LOCK_START_S, check=False
             )
+    except subprocess.TimeoutExpired:
+        return Check("File locks", "missing", f"a lock in {store} was not answered within {LOCK_START_S:.0f} s")
     finally:
         probe.unlink(missing_ok=True)
     if child.returncode == 3:

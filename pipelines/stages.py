@@ -15,6 +15,7 @@ from typing import Any
 
 from pipelines.job import Kind
 from pipelines.rendering import DatasetConfig, ShardConfig
+from sim.blender.bridge import INSTALL_RENDER  # importing it loads no Blender
 from sim.shards import catalog_of
 
 
@@ -44,9 +45,7 @@ def renderer_version() -> str:
     try:
         return "+".join(f"{package}{importlib.metadata.version(package)}" for package in ("bpy", "pyoidn"))
     except importlib.metadata.PackageNotFoundError as error:
-        raise RuntimeError(
-            f"rendering needs the package {error.name}: pip install 'simpath[render]' on Python 3.11"
-        ) from None
+        raise RuntimeError(f"rendering needs the package {error.name}, on Python 3.11: {INSTALL_RENDER}") from None
 
 
 def _catalog(config: ShardConfig | DatasetConfig) -> dict[str, str]:

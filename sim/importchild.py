@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sim.blender.bridge import INSTALL_RENDER  # importing it loads no Blender
+
 
 def cache_folder(kind: str) -> Path:
     """Where imported things of a kind are kept: `$XDG_CACHE_HOME/simpath/<kind>` (default ~/.cache), made if needed."""
@@ -49,7 +51,7 @@ class ImportChild:
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError("the importing process ended; is simpath[render] installed?")
+            raise RuntimeError(f"the importing process ended; what reads models comes with {INSTALL_RENDER}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 

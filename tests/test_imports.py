@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -27,6 +30,32 @@ def imported_modules(path: Path) -> set[str]:
             assert node.level == 0, f"{path}:{node.lineno}: relative import"
             modules.add(node.module or "")
     return modules
+
+
+# What a package is called where its module has another name.
+PACKAGES = {
+    "PIL": "pillow",
+    "cv2": "opencv-python-headless",
+    "dask_jobqueue": "dask-jobqueue",
+    "mathutils": "bpy",
+    "png": "pypng",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+}
+
+
+def test_every_package_that_is_imported_is_declared_and_pinned() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = [*project["dependencies"], *project["optional-dependencies"]["render"]]
+    declared = {re.split(r"[<>=!~;\[ ]", line)[0] for line in lines}
+    imported = {module.split(".")[0] for path in FILES for module in imported_modules(path)}
+    packages = {PACKAGES.get(name, name) for name in imported - set(MAY_IMPORT) - set(sys.stdlib_module_names)}
+    assert len(packages) >= 25
+    assert packages <= declared
+    constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    pinned = {line.split("==")[0].lower() for line in constraints.splitlines()}
+    assert declared <= pinned
+    assert "cryptography" in declared, "Dask imports it for a batch system's TLS, and does not declare it"
 
 
 def test_there_are_files_to_check() -> None:

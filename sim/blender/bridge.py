@@ -20,6 +20,9 @@ from sim.wire import Device, RenderSettings
 
 DEBIAN_PACKAGES = "libx11-6 libxrender1 libxxf86vm1 libxfixes3 libxi6 libxkbcommon0 libsm6 libgl1 libgomp1"
 
+INSTALL_RENDER = "pip install -c constraints.txt -e '.[render]'"
+"""Without the constraints pip takes newer versions, which do not work together."""
+
 
 class BlenderUnavailable(RuntimeError):
     """Blender cannot run here; the message is one line that says what to install or ask for."""
@@ -83,7 +86,7 @@ def _import_packages() -> None:
         importlib.import_module("bpy")
     except ModuleNotFoundError as error:
         raise BlenderUnavailable(
-            f"Blender's Python module {error.name!r} is missing: install simpath[render] on Python 3.11"
+            f"Blender's Python module {error.name!r} is missing; on Python 3.11: {INSTALL_RENDER}"
         ) from error
     except ImportError as error:  # the wheel is there but the dynamic loader lacks a library
         library = str(error).split(":", 1)[0]
@@ -93,7 +96,7 @@ def _import_packages() -> None:
     if "blenderproc" not in sys.modules:
         found = importlib.util.find_spec("blenderproc")
         if found is None or found.submodule_search_locations is None:
-            raise BlenderUnavailable("BlenderProc is missing: install simpath[render]")
+            raise BlenderUnavailable(f"BlenderProc is missing: {INSTALL_RENDER}")
         package = types.ModuleType("blenderproc")
         package.__path__ = list(found.submodule_search_locations)
         sys.modules["blenderproc"] = package
@@ -101,7 +104,7 @@ def _import_packages() -> None:
         for name in ("types", "object", "material", "camera", "lighting", "world", "renderer"):
             importlib.import_module(f"blenderproc.api.{name}")
     except ModuleNotFoundError as error:
-        raise BlenderUnavailable(f"BlenderProc needs the module {error.name!r}: install simpath[render]") from error
+        raise BlenderUnavailable(f"BlenderProc needs the module {error.name!r}: {INSTALL_RENDER}") from error
 
 
 def _select_device(device: Device) -> None:

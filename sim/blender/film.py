@@ -11,7 +11,7 @@ from types import ModuleType
 import bpy
 import numpy as np
 
-from sim.blender.bridge import BlenderUnavailable
+from sim.blender.bridge import INSTALL_RENDER, BlenderUnavailable
 from sim.exr import read_exr
 from sim.srgb import to_srgb
 from sim.wire import RenderSettings
@@ -136,8 +136,8 @@ def _import_pyoidn() -> ModuleType:
         return importlib.import_module("pyoidn")
     except ModuleNotFoundError as error:
         raise BlenderUnavailable(
-            f"Open Image Denoise's Python module {error.name!r} is missing: install simpath[render], or render with "
-            "the denoiser none and more samples"
+            f"Open Image Denoise's Python module {error.name!r} is missing: {INSTALL_RENDER}; or render with the "
+            "denoiser none and more samples"
         ) from error
     finally:
         if blocked:
