@@ -91,19 +91,23 @@ def read_index(text: str, location: str) -> ShardIndex:
     """Parses `index.json`.
 
     Raises:
-        ValueError: not an index, no shard, a shard name that is not a plain relative path, or a repeated name.
+        ValueError: not an index, a value of another type, no shard, a shard name that is not a plain relative path,
+            or a repeated name.
     """
     where = f"{location}/{INDEX_NAME}"
     try:
         index = json.loads(text)
-        rows = tuple(ShardRow(row["name"], int(row["images"]), row["sha256"]) for row in index["shards"])
-        classes = tuple(str(name) for name in index["classes"])
+        rows = tuple(
+            ShardRow(_value(row, "name", str), _value(row, "images", int), _value(row, "sha256", str))
+            for row in _value(index, "shards", list)
+        )
+        classes = tuple(_value(index, "classes", list))
     except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{where} is not a data set index: {type(error).__name__}: {error}") from None
     if not rows:
         raise ValueError(f"{where} names no shard")
-    if len(set(classes)) != len(classes) or not classes:
-        raise ValueError(f"{where}: classes must be distinct and at least one, got {list(classes)}")
+    if not all(isinstance(name, str) for name in classes) or len(set(classes)) != len(classes) or not classes:
+        raise ValueError(f"{where}: classes must be distinct texts and at least one, got {list(classes)}")
     for row in rows:
         _check_plain(row.name, where)
     if len({row.name for row in rows}) != len(rows):
@@ -117,7 +121,18 @@ def load_index(directory: Path, location: str | None = None) -> ShardIndex:
     location = location or str(directory)
     if not path.is_file():
         raise FileNotFoundError(f"{location}: no {INDEX_NAME} (not a finished data set directory)")
-    return read_index(path.read_text(encoding="utf-8"), location)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{location}/{INDEX_NAME} is not a data set index: {error}") from None
+    return read_index(text, location)
+
+
+def _value(found: Any, name: str, kind: type) -> Any:
+    """`found[name]`, which JSON may hold in any type."""
+    if type(found[name]) is not kind:
+        raise TypeError(f"{name} is {found[name]!r:.60}; allowed: {kind.__name__}")
+    return found[name]
 
 
 def data_digest(rows: Iterable[ShardRow], classes: tuple[str, ...]) -> str:
@@ -128,7 +143,7 @@ def data_digest(rows: Iterable[ShardRow], classes: tuple[str, ...]) -> str:
 def _check_plain(name: str, where: str) -> None:
     """webdataset would run `pipe:` names as shell commands and open URLs; here a shard is a file beside its index."""
     path = PurePosixPath(name)
-    if not name or ":" in name or "\\" in name or path.is_absolute() or ".." in path.parts:
+    if not name or ":" in name or "\\" in name or "\0" in name or path.is_absolute() or ".." in path.parts:
         raise ValueError(f"{where}: shard name {name!r} is not a plain relative path")
 
 

@@ -138,7 +138,7 @@ def test_other_members_are_left_alone() -> None:
     assert (scan.label, scan.keys) == ([1], [b"0"])
 
 
-@pytest.mark.parametrize("name", ["/etc/passwd", "../up.tar", "pipe:ls", "http://host/x.tar", "", "a\\b"])
+@pytest.mark.parametrize("name", ["/etc/passwd", "../up.tar", "pipe:ls", "http://host/x.tar", "", "a\\b", "a\0b"])
 def test_shard_names_are_plain_relative_paths(name: str) -> None:
     index = {"shards": [{"name": name, "images": 1, "sha256": ""}], "classes": ["a"]}
     with pytest.raises(ValueError, match="not a plain relative path"):
@@ -152,13 +152,27 @@ def test_shard_names_are_plain_relative_paths(name: str) -> None:
         ("[]", "TypeError"),
         ('{"classes": ["a"]}', "KeyError: 'shards'"),
         ('{"classes": ["a"], "shards": []}', "names no shard"),
+        ('{"classes": ["a"], "shards": "a.tar"}', "TypeError: shards is 'a.tar'; allowed: list"),
+        ('{"classes": ["a"], "shards": [{"name": 7, "images": 1, "sha256": ""}]}', "name is 7; allowed: str"),
+        ('{"classes": ["a"], "shards": [{"name": "a", "images": 1, "sha256": null}]}', "sha256 is None; allowed: str"),
+        ('{"classes": ["a"], "shards": [{"name": "a", "images": "1", "sha256": ""}]}', "images is '1'; allowed: int"),
+        ('{"classes": "abc", "shards": [{"name": "a", "images": 1, "sha256": ""}]}', "classes is 'abc'; allowed: list"),
+        ('{"classes": [0, 1], "shards": [{"name": "a", "images": 1, "sha256": ""}]}', "classes must be distinct texts"),
+        ('{"classes": [[]], "shards": [{"name": "a", "images": 1, "sha256": ""}]}', "classes must be distinct texts"),
         ('{"classes": [], "shards": [{"name": "a", "images": 1, "sha256": ""}]}', "classes must be"),
         ('{"classes": ["a", "a"], "shards": [{"name": "a", "images": 1, "sha256": ""}]}', "classes must be"),
     ],
 )
 def test_a_broken_index_says_what_is_wrong(index: str, reason: str) -> None:
-    with pytest.raises(ValueError, match=reason):
+    with pytest.raises(ValueError, match=f"^here/index.json.*{reason}") as error:
         read_index(index, "here")
+    assert "\n" not in str(error.value)
+
+
+def test_an_index_in_another_encoding_is_named(tmp_path: Path) -> None:
+    (tmp_path / "index.json").write_text('{"classes": ["Käfer"], "shards": []}', encoding="latin-1")
+    with pytest.raises(ValueError, match=rf"^{tmp_path}/index\.json is not a data set index: 'utf-8' codec"):
+        open_shards(tmp_path)
 
 
 def test_a_shard_named_twice_is_refused() -> None:
