@@ -79,5 +79,5 @@ STAGES: dict[str, Stage] = {
     ),
     "features": Stage("transfer.features:extract_features", fixed("1"), "torch", unit="images", silence_limit_s=3600),
     "reward": Stage("transfer.score:reward", fixed("4"), "torch", unit="probes"),
-    "final": Stage("transfer.score:final", fixed("4"), "torch", unit="probes"),
+    "final": Stage("transfer.score:final", fixed("5"), "torch", unit="probes"),
 }

@@ -156,7 +156,7 @@ def tune(
     result = {
         "task": task.name,
         "method": "finetune" if config.trained == "all" else "linear_sgd",
-        **score_predictions(probabilities, labels, out=out, seed=config.seed, also_report=task.also_report),
+        **score_predictions(probabilities, labels, out=out, also_report=task.also_report),
         "evaluated_on": config.evaluate,
         "n_train": len(train),
         "also_report": list(task.also_report),

@@ -30,7 +30,11 @@ class Finished:
     skipped: tuple[tuple[str, str, str], ...]
     """Unreadable images: part, name, reason."""
     settings: str
-    """The configuration but for its seed, as text: seeds of one experiment share it."""
+    """The configuration but for its seed, that of the features included, as text: seeds of one experiment share it.
+
+    knn and linear results of versions that did not record the features' configuration share it with each other alone,
+    so that nothing tells their resolutions apart; score them again to be sure.
+    """
     protocol: str
     """Protocol of published numbers that this may stand beside (see `transfer.published`); empty: none."""
 
@@ -50,6 +54,7 @@ def read_finished(folder: Path) -> Finished:
     with safe_open(predictions, framework="np") as file:
         labels, correct = file.get_tensor("label"), np.atleast_2d(file.get_tensor("correct"))
     arch = str(summary.get("backbone", "")).partition(" ")[0]
+    config = {name: value for name, value in summary.get("config", {}).items() if name != "seed"}
     return Finished(
         folder,
         summary["task"],
@@ -59,7 +64,7 @@ def read_finished(folder: Path) -> Finished:
         summary.get("index"),
         {name: value for name, value in summary["metrics"].items() if name in ("accuracy", *summary["also_report"])},
         skipped_images(summary),
-        json.dumps({name: v for name, v in summary.get("config", {}).items() if name != "seed"}, sort_keys=True),
+        json.dumps({**config, "features": summary.get("feature_config")}, sort_keys=True),
         matched_protocol(summary, arch, len(labels)),
     )
 

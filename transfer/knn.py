@@ -1,4 +1,4 @@
-"""Weighted k-nearest-neighbour classification on frozen features; `knn_score` is the protocol."""
+"""Weighted k-nearest-neighbour classification on frozen features; `knn_predict` is the protocol."""
 
 from __future__ import annotations
 
@@ -23,6 +23,13 @@ def knn_predict(
 ) -> torch.Tensor:
     """Votes of the k most cosine-similar gallery rows: (Q, C) float32; the arg-max is the prediction.
 
+    Protocol: L2-normalised features, cosine similarity, vote weight exp(similarity / 0.07), k = 5 (10, 20, 100 and 200
+    are usual too), top-1, not class-averaged. Source: Task2Sim, section on the reward (reference task2sim.md, 2.8).
+    Deviations: 1. features come from a network in eval mode (the original's did not); 2. fixed block size, so that one
+    query works; 3. the caller decides what the queries are: test images for the final score alone, for rewards held-out
+    training images; 4. the weights are taken relative to the nearest neighbour, exp((s - s_max) / T): the same arg-max,
+    and no overflow at small T.
+
     Args:
         gallery: (N, D) features of the training images.
         gallery_labels: (N,) int64.
@@ -31,8 +38,7 @@ def knn_predict(
         num_classes: C (default: largest label + 1).
         block_bytes: size of the similarity block, which bounds the extra memory whatever N and Q are.
 
-    Ties between equal similarities go to whichever torch.topk returns. The weights are taken relative to the
-    nearest neighbour, exp((s - s_max) / T): the same arg-max, and no overflow at small T.
+    Ties between equal similarities go to whichever torch.topk returns.
     """
     import torch
     from torch.nn.functional import normalize
@@ -48,31 +54,3 @@ def knn_predict(
         weights = ((near - near[:, :1]) / temperature).exp()
         votes[start : start + block].scatter_add_(1, gallery_labels[where], weights)
     return votes
-
-
-def knn_score(
-    gallery: torch.Tensor,
-    gallery_labels: torch.Tensor,
-    queries: torch.Tensor,
-    query_labels: torch.Tensor,
-    *,
-    k: int = 5,
-    temperature: float = TEMPERATURE,
-) -> torch.Tensor:
-    """Correctness (Q,) bool of weighted k-NN; its mean times 100 is the score.
-
-    Protocol: L2-normalised features, cosine similarity, vote weight exp(similarity / 0.07), k = 5 (10, 20,
-    100 and 200 are usual too), top-1, not class-averaged. Source: Task2Sim, section on the reward (reference
-    task2sim.md, 2.8). Deviations: 1. features come from a network in eval mode (the original's did not); 2.
-    fixed block size, so that one query works; 3. the caller decides which part the queries are, a validation
-    part for rewards.
-    """
-    votes = knn_predict(
-        gallery,
-        gallery_labels,
-        queries,
-        k=k,
-        temperature=temperature,
-        num_classes=int(max(gallery_labels.max(), query_labels.max())) + 1,
-    )
-    return votes.argmax(1) == query_labels

@@ -37,7 +37,7 @@ class ScoreConfig:
     folds: int = 5
     validation_fraction: float = 0.3
     seed: int = 0
-    """Of folds, of the carved validation part and of the bootstrap."""
+    """Of folds and of the carved validation part."""
     scaling: Scaling = "standardise"
     sweep: Literal["short", "full"] = "short"
     """Regularisations tried: 15 from 1e-3 to 1e4, or the 45 from 1e-6 to 1e5."""
@@ -112,9 +112,10 @@ def final(
 ) -> dict[str, Any]:
     """The score on the test split, in percent, with a bootstrap 95 % interval over test images.
 
-    Protocol: the regularisation is chosen as in `reward`, the probe is fitted again on the whole training
-    split (validation part included) and the test split is predicted once. k-NN takes the whole training
-    split as gallery. Leaves predictions.safetensors: label, prediction, correct (N,), probability (N, C)
+    Protocol: the linear probe (`transfer.linear`) or weighted k-NN (`transfer.knn`); each lists its settings, its
+    source and its deviations. The probe's regularisation is chosen as in `reward`, the probe is fitted again on the
+    whole training split (validation part included) and the test split is predicted once. k-NN takes the whole
+    training split as gallery. Leaves predictions.safetensors: label, prediction, correct (N,), probability (N, C)
     float16.
 
     Args:
@@ -148,12 +149,13 @@ def final(
     result = {
         "task": about["task"],
         "method": config.method,
-        **score_predictions(probabilities, test_y, out=out, seed=config.seed, also_report=about["also_report"]),
+        **score_predictions(probabilities, test_y, out=out, also_report=about["also_report"]),
         "n_train": len(y),
         "also_report": about["also_report"],
         "l2": l2,
         "split": about["split"],
         "notes": about["notes"],
+        "feature_config": about["config"],
         **{key: about[key] for key in ("backbone", "index", "skipped")},
     }
     _write_summary(out, config, result)
@@ -161,21 +163,23 @@ def final(
 
 
 def score_predictions(
-    probabilities: torch.Tensor, labels: torch.Tensor, *, out: Path, seed: int, also_report: Sequence[str] = ()
+    probabilities: torch.Tensor, labels: torch.Tensor, *, out: Path, also_report: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Metric, score, ci95, n_test and metrics of test predictions, which are saved for comparisons.
+
+    The interval is the one that a table shows of this result alone.
 
     Args:
         probabilities: (N, C).
         labels: (N,) int64.
         out: receives predictions.safetensors.
-        seed: of the bootstrap.
         also_report: metrics beside accuracy.
     """
     import torch
     from safetensors.torch import save_file
 
     from pretrain.checkpoint import write_atomic
+    from transfer.intervals import accuracy
     from transfer.metrics import classification_metrics
 
     predictions = probabilities.argmax(1)
@@ -190,7 +194,7 @@ def score_predictions(
     return {
         "metric": "accuracy",
         "score": float(correct.double().mean()) * 100,
-        "ci95": list(bootstrap_interval(correct.numpy(), seed=seed)),
+        "ci95": list(accuracy(correct.numpy()[None], seed=0).ci95),
         "n_test": len(labels),
         "metrics": classification_metrics(probabilities, labels, also_report),
     }
@@ -203,63 +207,6 @@ def load_correct(final_dir: Path) -> np.ndarray:
     with safe_open(final_dir / "predictions.safetensors", framework="np") as file:
         correct: np.ndarray = file.get_tensor("correct")
     return correct
-
-
-def bootstrap_interval(correct: np.ndarray, *, seed: int, draws: int = 10_000) -> tuple[float, float]:
-    """95 % interval (percent) of an accuracy over resampled test images; (N,), or (S, N) averaged over seeds
-    first."""
-    means = _resampled_means(_per_image(correct), seed=seed, draws=draws)
-    low, high = np.percentile(means, [2.5, 97.5]) * 100
-    return float(low), float(high)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Accuracy of a minus accuracy of b, in points."""
-
-    points: float
-    ci95: tuple[float, float]
-    p_value: float
-    """Two-sided: twice the smaller share of resamples on one side of zero."""
-    n: int
-
-    @property
-    def significant(self) -> bool:
-        """The 95 % interval lies on one side of zero."""
-        return self.ci95[0] > 0 or self.ci95[1] < 0
-
-
-def paired_bootstrap(correct_a: np.ndarray, correct_b: np.ndarray, *, seed: int = 0, draws: int = 10_000) -> Difference:
-    """Compare two methods on the same test images by resampling the images.
-
-    Args:
-        correct_a: (N,) correctness, or (S, N) for S seeds of pre-training, which are averaged per image.
-        correct_b: (N,) or (S', N); the numbers of seeds may differ.
-
-    Raises:
-        ValueError: different numbers of test images.
-    """
-    a, b = _per_image(correct_a), _per_image(correct_b)
-    if a.shape != b.shape:
-        raise ValueError(f"paired comparison of {len(a)} and {len(b)} test images: they must be the same ones")
-    means = _resampled_means(a - b, seed=seed, draws=draws)
-    low, high = np.percentile(means, [2.5, 97.5]) * 100
-    p_value = min(1.0, 2 * min(float((means <= 0).mean()), float((means >= 0).mean())))
-    return Difference(float((a - b).mean() * 100), (float(low), float(high)), p_value, len(a))
-
-
-def _per_image(correct: np.ndarray) -> np.ndarray:
-    values = np.asarray(correct, dtype=np.float64)
-    return values.mean(axis=0) if values.ndim == 2 else values
-
-
-def _resampled_means(values: np.ndarray, *, seed: int, draws: int) -> np.ndarray:
-    """Means of `draws` resamples of N values. Only how often each distinct value is drawn matters, and that
-    is one multinomial draw: exact, and independent of N."""
-    levels, counts = np.unique(values, return_counts=True)
-    drawn = np.random.default_rng(seed).multinomial(len(values), counts / len(values), size=draws)
-    means: np.ndarray = drawn @ levels / len(values)
-    return means
 
 
 def _held_out(config: ScoreConfig, labels: np.ndarray, val: np.ndarray, groups: np.ndarray | None) -> np.ndarray:

@@ -12,9 +12,8 @@ import numpy as np
 
 from transfer.catalogue import TASKS
 from transfer.finished import Finished
-from transfer.intervals import Pair, accuracy, difference
+from transfer.intervals import Estimate, Pair, accuracy, difference
 from transfer.published import AVERAGED, PUBLISHED, Published
-from transfer.score import Difference
 
 GROUPS = ("Natural", "Satellite", "Symbolic", "Medical", "Illustrative", "Texture")
 OTHER = "own"
@@ -54,7 +53,7 @@ class TransferTable:
     """How every score was made: knn, linear, linear_sgd, finetune or a pathway method."""
     against: str
     """The method that the others are compared with."""
-    differences: Mapping[tuple[str, str], Difference]
+    differences: Mapping[tuple[str, str], Estimate]
     """(task, other method): `against` minus other, on the same test images."""
 
     @property
@@ -158,8 +157,7 @@ def build_table(
         # rows of the same backbones are drawn alike on both sides
         names = (str(sorted(r.folder for r in base)), str(sorted(r.folder for r in found)))
         a, b = cells[task, against].correct, cells[task, method].correct
-        estimate = difference(Pair(a, b, *names), seed=seed)
-        differences[task, method] = Difference(estimate.mean, estimate.ci95, estimate.p_value, a.shape[1])
+        differences[task, method] = difference(Pair(a, b, *names), seed=seed)
     return TransferTable(tasks, methods, cells, protocols[0], against, differences)
 
 

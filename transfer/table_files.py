@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import html
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -34,7 +33,7 @@ def to_csv(table: TransferTable) -> str:
             cell, diff = table.cells.get((task, method)), table.differences.get((task, method))
             if cell is None:
                 continue
-            compared = [diff.points, *diff.ci95, diff.p_value] if diff else ["", "", "", ""]
+            compared = [diff.mean, *diff.ci95, diff.p_value] if diff else ["", "", "", ""]
             extra = [len(cell.skipped), *[cell.metrics.get(name, "") for name in METRICS]]
             about = [cell.score, *cell.ci95, cell.seeds, cell.correct.shape[1], *extra]
             writer.writerow([visible(task), visible(method), *about, *compared, "measured"])
@@ -50,37 +49,49 @@ def to_csv(table: TransferTable) -> str:
 
 
 @dataclass(frozen=True)
-class _Row:
+class GridRow:
+    """One row of a table as it is shown."""
+
     name: str
-    cells: Sequence[str]
+    cells: tuple[str, ...]
+    """**bold** where the score is the row's best, `*` behind what differs from `against` (95 % interval without 0)."""
     kind: Literal["task", "metric", "mean"]
 
 
-def _grid(table: TransferTable) -> tuple[list[str], list[_Row]]:
-    """Header and rows of text. `*`: differs from `against` (95 % interval without 0)."""
+@dataclass(frozen=True)
+class Grid:
+    """The text of a table, the same in Markdown, in its own page and in a run's report."""
+
+    header: tuple[str, ...]
+    rows: tuple[GridRow, ...]
+    notes: tuple[str, ...]
+
+
+def lay_out(table: TransferTable) -> Grid:
+    """A table's rows: tasks with what is reported beside accuracy, means, ranks."""
     published = table.published()
     blank = [""] * len(published)
 
     def printed(row: str) -> list[str]:
         return [f"{column.values[row]:.1f}" if row in column.values else "" for column in published]
 
-    header = ["task", *map(visible, table.methods), *[f"{column.name} (published)" for column in published]]
-    rows: list[_Row] = []
+    header = ("task", *map(visible, table.methods), *[f"{column.name} (published)" for column in published])
+    rows: list[GridRow] = []
     for task in table.tasks:
-        rows.append(_Row(visible(task), [*_scores(table, task), *printed(task)], "task"))
+        rows.append(GridRow(visible(task), (*_scores(table, task), *printed(task)), "task"))
         for name, shown in METRICS.items():
             found = [table.cells.get((task, method)) for method in table.methods]
             values = [f"{cell.metrics[name]:.1f}" if cell and name in cell.metrics else "" for cell in found]
             if any(values):
-                rows.append(_Row(f"{visible(task)}, {shown}", [*values, *blank], "metric"))
+                rows.append(GridRow(f"{visible(task)}, {shown}", (*values, *blank), "metric"))
     averaged = table.averaged()
     for name, by_method in table.means().items():
         values = [f"{by_method[method]:.1f}" for method in table.methods]
-        rows.append(_Row(f"mean {name} ({len(averaged[name])})", [*values, *printed(name)], "mean"))
+        rows.append(GridRow(f"mean {name} ({len(averaged[name])})", (*values, *printed(name)), "mean"))
     ranks = table.average_ranks()
     if ranks:
-        rows.append(_Row("average rank", [*[f"{ranks[method]:.2f}" for method in table.methods], *blank], "mean"))
-    return header, rows
+        rows.append(GridRow("average rank", (*[f"{ranks[method]:.2f}" for method in table.methods], *blank), "mean"))
+    return Grid(header, tuple(rows), tuple(_notes(table)))
 
 
 def _scores(table: TransferTable, task: str) -> list[str]:
@@ -93,7 +104,7 @@ def _scores(table: TransferTable, task: str) -> list[str]:
             continue
         text = f"{cell.score:.1f}" if cell.score < best else f"**{cell.score:.1f}**"
         low, high = cell.ci95
-        texts.append(f"{text} [{low:.1f}, {high:.1f}]{'*' if diff and diff.significant else ''}")
+        texts.append(f"{text} [{low:.1f}, {high:.1f}]{'*' if diff and diff.excludes_zero else ''}")
     return texts
 
 
@@ -120,26 +131,24 @@ def _notes(table: TransferTable) -> list[str]:
 
 def to_markdown(table: TransferTable) -> str:
     """A pipe table with its notes."""
-    header, rows = _grid(table)
-    lines = ["| " + " | ".join(map(_cell, header)) + " |", "|" + "---|" * len(header)]
-    for row in rows:
+    grid = lay_out(table)
+    lines = ["| " + " | ".join(map(_cell, grid.header)) + " |", "|" + "---|" * len(grid.header)]
+    for row in grid.rows:
         shown = _cell(row.name)
         lines.append("| " + " | ".join([shown if row.kind == "task" else f"*{shown}*", *row.cells]) + " |")
-    notes = "\n\n".join(_notes(table))
-    return "\n".join([*lines, "", notes, ""])
+    return "\n".join([*lines, "", "\n\n".join(grid.notes), ""])
 
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def to_html(table: TransferTable) -> str:
+def to_html(grid: Grid) -> str:
     """A `<table>` with its notes, for a page; no script, no style, every text escaped."""
-    header, rows = _grid(table)
     parts = ['<table class="transfer">', "<thead><tr>"]
-    parts += [f'<th scope="col">{html.escape(text)}</th>' for text in header]
+    parts += [f'<th scope="col">{html.escape(text)}</th>' for text in grid.header]
     parts.append("</tr></thead><tbody>")
-    for row in rows:
+    for row in grid.rows:
         parts.append(f'<tr class="{row.kind}"><th scope="row">{html.escape(row.name)}</th>')
         for text in row.cells:
             shown = html.escape(text.replace("**", ""))
@@ -148,7 +157,7 @@ def to_html(table: TransferTable) -> str:
             parts.append(f"<td>{score} <small>{rest}</small></td>" if rest else f"<td>{score}</td>")
         parts.append("</tr>")
     parts.append("</tbody></table>")
-    parts += [f'<p class="note">{html.escape(note)}</p>' for note in _notes(table)]
+    parts += [f'<p class="note">{html.escape(note)}</p>' for note in grid.notes]
     return "\n".join(parts)
 
 
@@ -170,7 +179,7 @@ def write_tables(table: TransferTable, out: Path, *, stem: str = "table") -> dic
     """STEM.csv, STEM.md and STEM.html (a page of its own) in `out`, as whole files; returns them by kind."""
     from pretrain.checkpoint import write_atomic
 
-    texts = {"csv": to_csv(table), "md": to_markdown(table), "html": PAGE.format(table=to_html(table))}
+    texts = {"csv": to_csv(table), "md": to_markdown(table), "html": PAGE.format(table=to_html(lay_out(table)))}
     files = {kind: out / f"{stem}.{kind}" for kind in texts}
     for kind, text in texts.items():
         write_atomic(files[kind], lambda path, text=text: path.write_text(text, encoding="utf-8"))  # type: ignore[misc]

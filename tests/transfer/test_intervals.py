@@ -16,6 +16,14 @@ def test_interval_of_one_seed_is_the_binomial_one() -> None:
     assert estimate.ci95 == pytest.approx((75 - half_width, 75 + half_width), abs=0.5)
 
 
+def test_the_multinomial_shortcut_equals_drawing_images_one_by_one() -> None:
+    rng = np.random.default_rng(3)
+    correct = rng.random((1, 200)) < 0.7
+    slow = [100 * correct[0, rng.integers(0, 200, 200)].mean() for _ in range(4000)]
+    assert accuracy(correct, seed=0).ci95 == pytest.approx(np.percentile(slow, [2.5, 97.5]), abs=0.6)
+    assert accuracy(np.ones((1, 10)), seed=0).ci95 == (100, 100)
+
+
 def test_seeds_that_disagree_widen_the_interval() -> None:
     rng = np.random.default_rng(0)
     agreeing = np.stack([rng.random(2000) < 0.7 for _ in range(3)])
@@ -30,7 +38,8 @@ def test_pairing_removes_what_both_sides_share() -> None:
     better = easy | (rng.random(1000) < 0.04)
     paired = difference(Pair(better[None], easy[None]), seed=0)
     assert paired.excludes_zero and paired.ci95[1] - paired.ci95[0] < 3.5
-    assert paired.p_value < 0.05
+    assert paired.p_value < 0.05 and paired.mean == pytest.approx(100 * (better.mean() - easy.mean()))
+    assert difference(Pair(easy[None], better[None]), seed=0).ci95[1] < 0
 
 
 def test_a_method_does_not_differ_from_itself() -> None:

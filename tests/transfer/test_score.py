@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,20 +13,18 @@ import torch
 from safetensors.numpy import load_file, save_file
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
+from transfer.features import FeatureConfig
+from transfer.finished import read_finished
 from transfer.metrics import classification_metrics
-from transfer.score import (
-    ScoreConfig,
-    bootstrap_interval,
-    final,
-    load_correct,
-    paired_bootstrap,
-    reward,
-)
+from transfer.score import ScoreConfig, final, load_correct, reward
 from transfer.splits import IndexRow, format_index, parse_index
+from transfer.table import build_table
 
 
-def cached(root: Path, *, shift: float = 2.0, count: int = 90, classes: int = 3, groups: bool = False) -> Path:
-    """Gaussian classes as a features directory."""
+def cached(
+    root: Path, *, shift: float = 2.0, count: int = 90, classes: int = 3, groups: bool = False, **options: Any
+) -> Path:
+    """Gaussian classes as a features directory, which says that it is of FeatureConfig(**options)."""
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(classes, 10)) * shift
     train_y, test_y = np.arange(count) % classes, rng.integers(0, classes, 120)
@@ -40,6 +40,7 @@ def cached(root: Path, *, shift: float = 2.0, count: int = 90, classes: int = 3,
     root.mkdir(parents=True, exist_ok=True)
     save_file(tensors, root / "features.safetensors")
     about = {
+        "config": asdict(FeatureConfig(**options)),
         "task": "toy",
         "classes": [str(c) for c in range(classes)],
         "split": "made",
@@ -163,44 +164,30 @@ def test_the_choice_for_other_features_or_another_config_is_refused(tmp_path: Pa
     assert not (tmp_path / "final").exists()
 
 
+def test_a_table_shows_the_interval_that_the_score_came_with(tmp_path: Path) -> None:
+    result = final(ScoreConfig(method="knn", seed=3), cached(tmp_path / "f", shift=0.6), out=tmp_path / "a")
+    cell = build_table({"a": [read_finished(tmp_path / "a")]}).cells["toy", "a"]
+    assert cell.ci95 == tuple(result["ci95"]) and cell.ci95[0] < result["score"] < cell.ci95[1]
+
+
+@pytest.mark.parametrize(
+    "other", [{"size": 64}, {"resize": 300}, {"precision": "bf16"}, {"split_seed": 1}, {"split": "grouped"}]
+)
+def test_scores_of_features_that_were_made_otherwise_are_no_seeds_of_one_experiment(
+    tmp_path: Path, other: dict[str, Any]
+) -> None:
+    for name, options, seed in (("a", {}, 0), ("b", {}, 1), ("c", other, 0)):
+        final(ScoreConfig(method="knn", seed=seed), cached(tmp_path / f"{name}x", **options), out=tmp_path / name)
+    a, b, c = (read_finished(tmp_path / name) for name in "abc")
+    assert build_table({"ours": [a, b]}).cells["toy", "ours"].seeds == 2
+    with pytest.raises(ValueError, match=r"task toy: .*their configurations differ; give them columns of their own"):
+        build_table({"ours": [a, c]})
+    assert build_table({"ours": [a], "theirs": [c]}).methods == ("ours", "theirs")
+
+
 def test_features_that_are_not_finished_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"summary\.json"):
         reward(ScoreConfig(), tmp_path, out=tmp_path / "a")
-
-
-def test_the_interval_is_that_of_resampling_images() -> None:
-    correct = np.random.default_rng(0).random(400) < 0.8
-    low, high = bootstrap_interval(correct, seed=0)
-    half = 196 * np.sqrt(correct.mean() * (1 - correct.mean()) / 400)
-    assert low == pytest.approx(100 * correct.mean() - half, abs=0.5)
-    assert high == pytest.approx(100 * correct.mean() + half, abs=0.5)
-    assert bootstrap_interval(np.ones(10), seed=0) == (100.0, 100.0)
-
-
-def test_the_multinomial_shortcut_equals_drawing_images_one_by_one() -> None:
-    rng = np.random.default_rng(3)
-    seeds = rng.random((3, 200)) < [[0.6], [0.7], [0.8]]
-    slow = [seeds.mean(axis=0)[rng.integers(0, 200, 200)].mean() for _ in range(4000)]
-    np.testing.assert_allclose(bootstrap_interval(seeds, seed=0), np.percentile(slow, [2.5, 97.5]) * 100, atol=0.6)
-
-
-def test_paired_differences_are_narrower_than_unpaired_ones_and_signed() -> None:
-    rng = np.random.default_rng(0)
-    hard = rng.random(500)
-    better, worse = hard < 0.75, hard < 0.70
-    difference = paired_bootstrap(better, worse)
-    assert difference.points == pytest.approx(100 * (better.mean() - worse.mean()))
-    assert difference.significant and difference.ci95[0] > 0 and difference.p_value < 0.01
-    assert paired_bootstrap(worse, better).ci95[1] < 0
-    same = paired_bootstrap(better, better)
-    assert same.points == 0 and same.p_value == 1 and not same.significant
-
-
-def test_several_seeds_are_averaged_per_image() -> None:
-    a = np.array([[1, 1, 0, 0], [1, 0, 1, 0]])
-    assert paired_bootstrap(a, np.array([0, 0, 0, 0])).points == 50
-    with pytest.raises(ValueError, match="4 and 3"):
-        paired_bootstrap(a, np.zeros(3))
 
 
 def test_metrics_equal_those_of_scikit_learn_on_unbalanced_classes() -> None:

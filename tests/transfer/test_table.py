@@ -20,7 +20,7 @@ from transfer.finished import Finished, find_finished, read_finished
 from transfer.published import FMD_NOTE, PUBLISHED
 from transfer.score import score_predictions
 from transfer.table import TransferTable, build_table
-from transfer.table_files import to_csv, to_html, to_markdown, write_tables
+from transfer.table_files import lay_out, to_csv, to_html, to_markdown, write_tables
 
 
 def finished(
@@ -33,7 +33,7 @@ def finished(
     probabilities = torch.nn.functional.one_hot(predicted, classes).float()
     also = about.get("also_report", [])
     known = {"task": path.name, "method": "linear", "also_report": also, "index": "i", "backbone": "resnet18 sha256:0"}
-    summary = {**known, **score_predictions(probabilities, labels, out=path, seed=0, also_report=also), **about}
+    summary = {**known, **score_predictions(probabilities, labels, out=path, also_report=also), **about}
     (path / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
     return read_finished(path)
 
@@ -91,9 +91,9 @@ def test_ranks_share_ties(tmp_path: Path) -> None:
 def test_differences_are_paired_and_signed(tmp_path: Path) -> None:
     found = table(tmp_path, NUMBERS, against="chosen").differences
     assert set(found) == {(task, "random weights") for task in ("EuroSAT", "AID", "mine")}
-    assert found["EuroSAT", "random weights"].points == pytest.approx(30)
-    assert found["EuroSAT", "random weights"].significant and found["mine", "random weights"].ci95[1] < 0
-    assert not found["AID", "random weights"].significant
+    assert found["EuroSAT", "random weights"].mean == pytest.approx(30)
+    assert found["EuroSAT", "random weights"].excludes_zero and found["mine", "random weights"].ci95[1] < 0
+    assert not found["AID", "random weights"].excludes_zero
 
 
 def test_several_seeds_make_one_cell(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_html_is_well_formed_and_escaped(tmp_path: Path) -> None:
         method: [finished(tmp_path / str(k) / task, score) for task, score in by_task.items()]
         for k, (method, by_task) in enumerate(numbers.items())
     }
-    text = to_html(build_table(results))
+    text = to_html(lay_out(build_table(results)))
     parser = Cells()
     parser.feed(text)
     assert not parser.open and parser.rows == 1 + 1 + 3 + 1  # header, task, group/seen/all means, rank
@@ -220,7 +220,7 @@ def test_what_the_community_reports_and_what_was_skipped_is_shown(tmp_path: Path
     skipped = {"train": [["a.png", "broken"]], "test": [["b.png", "broken"], ["c.png", "broken"]]}
     results = [finished(tmp_path / "ISIC", 0.8, also_report=both, skipped=skipped), finished(tmp_path / "AID", 0.6)]
     found = build_table({"chosen": results})
-    for text in (to_markdown(found), to_html(found)):
+    for text in (to_markdown(found), to_html(lay_out(found))):
         assert "ISIC, mean per class (balanced accuracy)" in text and "ISIC, macro AUC" in text
         assert "AID, " not in text and "Unreadable images of ISIC that were skipped: 3 (chosen)." in text
     line = next(line for line in to_markdown(found).splitlines() if "balanced" in line)
