@@ -56,7 +56,7 @@ def evaluate(
     root: Path | None = None,
     out: Path | None = None,
     method: Method = "linear",
-    k: int = 5,
+    k: int | None = None,
     size: int | None = None,
     resize: int | None = None,
     epochs: int | None = None,
@@ -85,7 +85,8 @@ def evaluate(
         backbone: a backbone.safetensors, or random:ARCH[:SEED], or torchvision:ARCH.
         task: a task's name (see `simpath tasks list`; NAME:VARIANT is another version, as Flowers102:2040),
             decathlon:DOMAIN of the Visual Decathlon under ROOT/decathlon, a folder of class folders, with train/ and
-            test/ or without, a CSV list (columns image and label, perhaps split and group), or WebDataset shards.
+            test/ or without, a CSV list (columns image and label, perhaps split and group; white space around labels
+            and groups does not count), or WebDataset shards.
         root: where the files of named tasks lie, each under ROOT/NAME.
         out: keep features, predictions and checkpoints there and continue from them; default: nowhere. The methods with
             a validation part, and lesion, also leave a page of all of them, OUT/report.html.
@@ -94,7 +95,7 @@ def evaluate(
             feature_extractor; trained: finetune (the published recipe), and with hyper-parameters chosen on a
             validation part standard, last1 to last3 (blocks), l2sp, stochastic, random_policy, spottune,
             spottune_global and blockdrop; lesion deletes blocks at test time.
-        k: neighbours of knn.
+        k: neighbours of knn; default: 5.
         size: input side in pixels, 64 for backbones that were pre-trained at 64; default: 224, lesion 32.
         resize: short side before the centre crop; default: 8/7 of `size`, the usual 256 for 224.
         epochs: of the trained methods; default: the method's.
@@ -124,10 +125,12 @@ def evaluate(
         options.values(method)
         _refuse_ignored(method, epochs, seeds)
         _refuse_pathway(method, seed, max_unreadable, precision, training)
-        if split_seed and root is not None and (task_row(task.partition(":")[0]) or task.startswith("decathlon:")):
-            raise UsageError(f"--split-seed is for data of your own; the split of {task} is fixed")
         if method != "linear" and (selection or sweep):
             raise UsageError(f"--selection and --sweep are options of linear alone, not of {method}")
+        if method != "knn" and k is not None:
+            raise UsageError(f"--k is an option of knn alone, not of {method}")
+    if split_seed:
+        _refuse_split_seed(task, root)
     side = 224 if size is None else size
     short_side = resize or side * 8 // 7
     places: dict[str, Any] = {"root": root, "device": device, "threads": threads}
@@ -147,7 +150,10 @@ def evaluate(
                         **_given(precision=precision, max_unreadable=max_unreadable),
                     )
                     score = ScoreConfig(
-                        method="knn" if method == "knn" else "linear", sweep=sweep or "full", k=k, seed=seed
+                        method="knn" if method == "knn" else "linear",
+                        sweep=sweep or "full",
+                        seed=seed,
+                        **_given(k=k),
                     )
                 about = extract_features(features, backbone, task, out=folder / "features", progress=progress, **places)
                 small = about["n_train"] + about["n_val"] <= CROSS_VALIDATED
@@ -245,6 +251,16 @@ def _refuse_ignored(method: Method, epochs: int | None, seeds: tuple[int, ...] |
     for flag, value in (("--epochs", epochs), ("--seeds", seeds)):
         if value is not None:
             raise UsageError(f"{flag} is no option of {method}, which trains no network; it belongs to {trained}")
+
+
+def _refuse_split_seed(task: str, root: Path | None) -> None:
+    """Raises UsageError where the split is not made from a seed: of named sets, and of data that brings its own."""
+    if root is not None and (task_row(task.partition(":")[0]) or task.startswith("decathlon:")):
+        raise UsageError(f"--split-seed is for data of your own; the split of {task} is fixed")
+    from transfer.tasks import load_task
+
+    if load_task(task, root=root).split == "given":
+        raise UsageError(f"--split-seed is for data without a split; {task} brings its own")
 
 
 def _refuse_pathway(

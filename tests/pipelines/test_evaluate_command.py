@@ -104,6 +104,18 @@ def test_the_split_of_a_named_set_has_no_seed(tmp_path: Path, task: str) -> None
         backbones.evaluate("random:resnet18", task, root=tmp_path, split_seed=1)
 
 
+@pytest.mark.parametrize("method", ["knn", "linear", "finetune", "standard"])
+@pytest.mark.parametrize("kind", ["folder", "list"])
+def test_the_split_that_data_of_your_own_bring_has_no_seed(tmp_path: Path, method: backbones.Method, kind: str) -> None:
+    write_task(tmp_path, 2, 2, side=8)
+    rows = [f"{path.relative_to(tmp_path)},{path.parts[-2]},{path.parts[-3]}" for path in tmp_path.rglob("*.png")]
+    assert len(rows) == 8
+    (tmp_path / "list.csv").write_text("\n".join(["image,label,split", *rows]), encoding="utf-8")
+    task = str(tmp_path if kind == "folder" else tmp_path / "list.csv")
+    with pytest.raises(UsageError, match=r"--split-seed is for data without a split; \S+ brings its own"):
+        backbones.evaluate("random:resnet18", task, method=method, split_seed=1)
+
+
 @pytest.mark.parametrize("method", ["knn", "linear"])
 @pytest.mark.parametrize(("flag", "given"), [("--seeds", {"seeds": (0, 1, 2)}), ("--epochs", {"epochs": 5})])
 def test_options_of_training_are_refused_where_nothing_is_trained(
@@ -119,6 +131,9 @@ def test_options_of_training_are_refused_where_nothing_is_trained(
     ("method", "given", "message"),
     [
         ("knn", {"k": 0}, "k 0"),
+        ("linear", {"k": 20}, "--k is an option of knn alone, not of linear"),
+        ("finetune", {"k": 5}, "--k is an option of knn alone, not of finetune"),
+        ("standard", {"k": 20}, "--k is an option of knn alone, not of standard"),
         ("linear", {"size": 4}, "size 4"),
         ("finetune", {"seeds": (0, 1)}, "--seeds has 2 values; finetune trains one network"),
         ("linear_sgd", {"epochs": 0}, "epochs"),

@@ -139,7 +139,7 @@ def test_a_folder_that_is_no_store_is_refused(tmp_path: Path) -> None:
     ("words", "message"),
     [
         (("pretrain", "--data", "absent", "--out", "absent", "--epochs", "0"), "epochs is 0; allowed: 1 and more"),
-        (("evaluate", "--backbone", "random:resnet18", "--task", "digits", "--k", "0"), "k 0"),
+        (("evaluate", "--backbone", "random:resnet18", "--task", "digits", "--method", "knn", "--k", "0"), "k 0"),
     ],
 )
 def test_a_value_that_is_not_allowed_is_a_usage_error(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
