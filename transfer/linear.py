@@ -1,5 +1,24 @@
-"""Linear probe: multinomial logistic regression on cached features, solved by L-BFGS over a sweep of
-regularisations."""
+"""Linear probe: multinomial logistic regression on cached features, solved by L-BFGS over a sweep of regularisations.
+
+Protocol, as `transfer.score.final` runs it: features of a frozen network in eval mode, no augmentation, every dimension
+brought to mean 0 and deviation 1; cross-entropy summed over images plus l2/2 |W|^2, the bias free, so that l2 is 1/C of
+scikit-learn; 45 values of l2, evenly spaced in log from 1e-6 to 1e5. The value with the best top-1 on held-out training
+images (of equal ones the strongest) is fitted again on all training images, a validation part included, and predicts
+the test images once; top-1 in percent.
+Source: Kornblith et al. 2019, "Do better ImageNet models transfer better?", logistic regression on fixed features.
+Deviations:
+1. Features are standardised, by the training images of each fit (`ScoreConfig.scaling`: normalise or none instead).
+2. The value is chosen by 5-fold cross-validation, in `simpath run` always, in `simpath evaluate` up to 5,000 training
+   images; beyond, as in the paper on a validation part, 30 % of the training images where the task has none.
+3. `simpath run` tries 15 values, from 1e-3 to 1e4 (`transfer.score.SWEEP_SHORT`).
+4. The path goes from strong to weak, and a start is extrapolated from the last three solutions instead of being the
+   last one.
+5. A solution is final when the objective is estimated to be 2e-5 of its value above the minimum.
+6. The test transform is that of Task2Sim's downstream tasks (Resize 256, centre crop 224; reference task2sim.md,
+   section 3), not the whole image.
+7. Top-1 for every task; the paper has the mean per class for some. It is reported beside top-1 where a task's community
+   does (`also_report`).
+"""
 
 from __future__ import annotations
 
