@@ -7,6 +7,19 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
+class Version:
+    """A version of a set that can be read and is not the published one."""
+
+    variant: str
+    """NAME:VARIANT asks for it."""
+    train: int
+    test: int
+    classes: int
+    note: str
+    """What it is."""
+
+
+@dataclass(frozen=True)
 class TaskRow:
     """One downstream set. Sizes are the published ones (reference datasets.md, 2.2)."""
 
@@ -26,15 +39,25 @@ class TaskRow:
     """How to get it, exactly; the files go to ROOT/NAME."""
     public: bool = False
     """`tasks download` fetches it."""
+    metric: str = "accuracy"
+    """What the score is: top-1 over all test images, for each of the 20."""
     also_report: tuple[str, ...] = ()
+    """Metrics beside it that the community reports."""
     grouped_by: str = ""
     """What must not be torn apart in the `grouped` split; empty: unknown."""
     variants: tuple[str, ...] = ()
     """What NAME:VARIANT and `--variant` may name, the published one among them; empty: there is one version only."""
-    known_sizes: tuple[tuple[int, int, int, str], ...] = ()
-    """Other versions that can be read: train, test, classes, what they are."""
+    known_sizes: tuple[Version, ...] = ()
+    class_sizes: tuple[tuple[int, ...], ...] = ()
+    """Images that a class may have in both parts together: of each class in the reader's order, or one entry for all;
+    empty: the reference does not state them."""
     license_source: str = ""
     """What states the licence, and who quoted it where it was read second-hand; empty: not verified."""
+
+    def sizes(self, variant: str = "") -> tuple[int, int, int]:
+        """Train, test and classes of a variant; the published ones where it has no others (as DTD's folds)."""
+        of = next((version for version in self.known_sizes if version.variant == variant), self)
+        return of.train, of.test, of.classes
 
 
 UNBALANCED = ("mean_per_class",)
@@ -55,7 +78,9 @@ TASKS: tuple[TaskRow, ...] = (
         "Nilsback, Zisserman 2008, Automated flower classification over a large number of classes",
         "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/",
         "fetched by `tasks download`: jpg/, imagelabels.mat, setid.mat", public=True, also_report=UNBALANCED,
-        known_sizes=((2040, 6149, 102, "training and validation parts together, as Task2Sim's released loader"),),
+        known_sizes=(
+            Version("2040", 2040, 6149, 102, "training and validation parts together, as Task2Sim's released loader"),
+        ),
         variants=("1020", "2040"),
     ),
     TaskRow(
@@ -65,6 +90,7 @@ TASKS: tuple[TaskRow, ...] = (
         "download images.zip (linked in the repository's README) and labels/labels.csv; unzip the images to "
         "ROOT/DeepWeeds/images, put labels.csv beside it", also_report=UNBALANCED,
         license_source="README of github.com/AlexOlsen/DeepWeeds",
+        class_sizes=tuple((size,) for size in (1125, 1064, 1031, 1022, 1062, 1009, 1074, 1016, 9106)),
     ),
     TaskRow(
         "CUB", "Natural", False, 5994, 5794, 200, "given", "non-commercial research and educational purposes",
@@ -84,6 +110,7 @@ TASKS: tuple[TaskRow, ...] = (
         "Cheng, Han, Lu 2017, Remote sensing image scene classification: benchmark and state of the art",
         "https://gcheng-nwpu.github.io/",
         "download NWPU-RESISC45.rar (OneDrive link on that page) and unpack it *with* its folders in ROOT/Resisc45",
+        class_sizes=((700,),),
     ),
     TaskRow(
         "AID", "Satellite", False, 6993, 3007, 30, "made", "no licence stated, research use",
@@ -101,10 +128,13 @@ TASKS: tuple[TaskRow, ...] = (
         "Omniglot", "Symbolic", True, 9226, 3954, 659, "made", "MIT",
         "Lake, Salakhutdinov, Tenenbaum 2015, Human-level concept learning through probabilistic program induction",
         "https://github.com/brendenlake/omniglot",
-        "fetched by `tasks download`: images_evaluation/<alphabet>/<character>/*.png", public=True,
-        variants=("659", "1623"),
-        known_sizes=((22722, 9738, 1623, "all 1,623 characters; the task is the 659 of the evaluation alphabets"),),
-        license_source="LICENSE of github.com/brendenlake/omniglot",
+        "fetched by `tasks download`: images_evaluation/<alphabet>/<character>/*.png, which is the task, and "
+        "images_background/, which only Omniglot:1623 reads (also torchvision's Omniglot with background=True)",
+        public=True, variants=("659", "1623"),
+        known_sizes=(
+            Version("1623", 22722, 9738, 1623, "all 1,623 characters; the task is the 659 of the evaluation alphabets"),
+        ),
+        license_source="LICENSE of github.com/brendenlake/omniglot", class_sizes=((20,),),
     ),
     TaskRow(
         "SVHN", "Symbolic", True, 73257, 26032, 10, "given", "non-commercial use",
@@ -126,6 +156,7 @@ TASKS: tuple[TaskRow, ...] = (
         "ISIC2018_Task3_Training_LesionGroupings.csv beside them (or use HAM10000: HAM10000_metadata.csv and images)",
         also_report=("mean_per_class", "macro_auc"), grouped_by="lesion",
         license_source="nowhere that was found (as quoted by third-party READMEs)",
+        class_sizes=tuple((size,) for size in (1113, 6705, 514, 327, 1099, 115, 142)),
     ),
     TaskRow(
         "ChestX", "Medical", True, 18090, 7758, 7, "made", "no restrictions, attribution to the NIH Clinical Center",
@@ -135,6 +166,7 @@ TASKS: tuple[TaskRow, ...] = (
         "unpack them (`tasks download` unpacks archives that lie there)",
         also_report=("mean_per_class", "macro_auc"), grouped_by="patient",
         license_source="FAQ of the NIH set (as quoted by Google Cloud's page on NIH Chest X-ray)",
+        class_sizes=tuple((size,) for size in (4215, 1093, 3955, 9547, 2139, 2705, 2194)),
     ),
     TaskRow(
         "ChestXPneumonia", "Medical", False, 5216, 624, 2, "given", "CC BY 4.0",
@@ -151,7 +183,10 @@ TASKS: tuple[TaskRow, ...] = (
         "clone it and run `python download.py --dataset_version 1.1 --dir ROOT/Kaokore` (one by one, images_256/)",
         also_report=UNBALANCED,
         variants=("1.0", "1.1", "1.2"),
-        known_sizes=((4238, 527, 8, "version 1.0"), (6756, 845, 8, "version 1.2; the published sizes are version 1.1")),
+        known_sizes=(
+            Version("1.0", 4238, 527, 8, "version 1.0; the published sizes are version 1.1"),
+            Version("1.2", 6756, 845, 8, "version 1.2; the published sizes are version 1.1"),
+        ),
         license_source="README of github.com/rois-codh/kaokore",
     ),
     TaskRow(
@@ -160,7 +195,7 @@ TASKS: tuple[TaskRow, ...] = (
         "Wang et al. 2019, Learning robust global representations by penalizing local predictive power",
         "https://github.com/HaohanWang/ImageNet-Sketch",
         "download the zip file (link in the README; 7.8 GB) and unzip it in ROOT/Sketch",
-        license_source="LICENSE of github.com/HaohanWang/ImageNet-Sketch",
+        license_source="LICENSE of github.com/HaohanWang/ImageNet-Sketch", class_sizes=((50, 51),),
     ),
     TaskRow(
         "PACS-C", "Illustrative", False, 2107, 237, 7, "given", "no licence stated, research use",
@@ -189,7 +224,7 @@ TASKS: tuple[TaskRow, ...] = (
         "Sharan, Rosenholtz, Adelson 2009, Material perception: what can you see in a brief glance?",
         "https://people.csail.mit.edu/lavanya/fmd.html",
         "download FMD.zip there and unzip it in ROOT/FMD (image/<class>/, mask/<class>/)",
-        license_source="people.csail.mit.edu/lavanya/fmd.html",
+        license_source="people.csail.mit.edu/lavanya/fmd.html", class_sizes=((100,),),
     ),
 )  # fmt: skip
 """Published sizes everywhere but FMD: the slides' 1400/600 count 1,000 masks as pictures; the set is 700/300."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from transfer.archives import SUFFIXES, unpack_archive
 from transfer.catalogue import TASKS, TaskRow, task_row
+from transfer.counts import class_problems, fewest_images, part_sizes, size_problems, whole_set
 from transfer.data import FileSource, Task
 from transfer.layouts import Request
 from transfer.readers import READERS
@@ -31,7 +32,7 @@ class Verification:
     test: int
     classes: int
     expected: tuple[int, int, int]
-    """train, test, classes of the published version."""
+    """train, test, classes of the published version, or of the variant that was asked for."""
     problems: tuple[str, ...]
     """Empty: complete, and the published version or the variant that was asked for."""
     notes: tuple[str, ...]
@@ -67,40 +68,33 @@ def known_row(name: str) -> TaskRow:
 def verify_task(name: str, root: str | Path, *, split: str = "published", variant: str = "") -> Verification:
     """Count files and classes under ROOT/NAME against the table; say what is missing and which version it is.
 
-    Nothing is decoded. An absent folder or file is a problem in the result, not an exception.
+    Nothing is decoded. An absent folder or file is a problem in the result, not an exception. With `grouped` the sizes
+    are those of the grouped split; what is compared with the table is the published split of the same files.
 
     Raises:
         ValueError: unknown task name, or a variant that the set does not have.
     """
     row = known_row(name)
-    folder, expected = Path(root) / name, (row.train, row.test, row.classes)
+    folder, expected = Path(root) / name, row.sizes(variant)
     request = Request(row, folder, split, 0, variant)
     if not folder.is_dir():
         return Verification(name, 0, 0, 0, expected, (f"{folder} is missing", f"to get it: {row.steps}"), (), None)
     try:
         task = READERS[name](request)
+        whole = whole_set(request, task)
     except (OSError, ValueError) as error:
         return Verification(name, 0, 0, 0, expected, (str(error), f"to get it: {row.steps}"), (), None)
-    train = len(task.train) + (0 if task.val is None else len(task.val))
-    problems, notes = [], list(task.notes)
-    sizes = (train, len(task.test), len(task.classes))
-    version = [known[3] for known in row.known_sizes if known[:3] == sizes]
-    if version and variant and split == "published":
-        notes.append(version[0])
-    else:
-        if split == "published" and sizes[:2] != expected[:2]:
-            why = f": {version[0]}" if version else ""
-            problems.append(f"{train} + {len(task.test)} images, published are {row.train} + {row.test}{why}")
-        if len(task.classes) != row.classes:
-            problems.append(f"{len(task.classes)} classes, published are {row.classes}")
-    problems += _missing_files(task)
+    problems, notes = size_problems(request, task, whole), list(task.notes)
+    notes += [version.note for version in row.known_sizes if version.variant == variant and not problems]
+    if not row.class_sizes and sum(part_sizes(whole)[:2]) != sum(expected[:2]):
+        notes.append(fewest_images(whole))
+    problems += class_problems(row, whole)
+    problems += _missing_files(whole)
     for part, images in (("training", task.train), ("test", task.test)):
         empty = np.setdiff1d(np.arange(len(task.classes)), images.labels)
         if len(empty):
             problems.append(f"{len(empty)} classes without {part} images, first {task.classes[empty[0]]}")
-    return Verification(
-        name, train, len(task.test), len(task.classes), expected, tuple(problems), tuple(notes), task.digest()
-    )
+    return Verification(name, *part_sizes(task), expected, tuple(problems), tuple(notes), task.digest())
 
 
 def _missing_files(task: Task) -> list[str]:
@@ -173,10 +167,8 @@ def public_files(name: str) -> list[tuple[str, str, str]]:
         lists: dict[str, Any] = getattr(datasets, name).split_list
         return [tuple(lists[part]) for part in ("train", "test")]
     if name == "Omniglot":
-        file = "images_evaluation"
-        return [
-            (f"{datasets.Omniglot.download_url_prefix}/{file}.zip", f"{file}.zip", datasets.Omniglot.zips_md5[file])
-        ]
+        prefix, zips = datasets.Omniglot.download_url_prefix, datasets.Omniglot.zips_md5
+        return [(f"{prefix}/{file}.zip", f"{file}.zip", md5) for file, md5 in zips.items()]
     if name == "EuroSAT":
         # The address stands inside EuroSAT.download, not in a table; this is its value in torchvision 0.29.1.
         base = "https://huggingface.co/datasets/torchgeo/eurosat/resolve/c877bcd43f099cd0196738f714544e355477f3fd"

@@ -75,6 +75,8 @@ def made_split(
 ) -> Task:
     """The split of a set that has none: stratified (`published`) or by group (`grouped`).
 
+    Where the set has an official split that is not in these files, the task says `made` instead of `published`.
+
     Raises:
         ValueError: `grouped` is asked for and no group is known.
     """
@@ -85,7 +87,8 @@ def made_split(
         first = grouped_parts(images.labels, groups, shares=[fraction, 1 - fraction], seed=request.seed) == 0
     else:
         first = stratified_split(images.labels, fraction=fraction, seed=request.seed)
-    return request.task(classes, images.select(first), images.select(~first), split=request.split, notes=notes)
+    split = "made" if request.split == "published" and request.row.split == "given" else request.split
+    return request.task(classes, images.select(first), images.select(~first), split=split, notes=notes)
 
 
 def given_split(

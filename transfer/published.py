@@ -1,7 +1,7 @@
 """Numbers that others printed, and which of our results may stand beside them.
 
 A published number is shown for a row only where every result of ours in that row was made as it was: a ResNet-50, the
-reference's recipe of the task, its resolution and number of epochs, and a test part of the published size.
+reference's recipe of the task, its resolution and number of epochs, its split, and every image of both parts.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from transfer.catalogue import TASKS, task_row
 from transfer.finetune import TuneConfig
 
 ARCH = "resnet50"
-SIZE_TOLERANCE = 0.02
-"""Share of a test part that may be missing: what `FeatureConfig.max_unreadable` lets pass."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +73,6 @@ def matched_protocol(summary: Mapping[str, Any], arch: str, n_test: int) -> str:
     default = TuneConfig()
     names = ("learning_rate", "batch_size", "weight_decay", "epochs", "dropout", "augment", "size", "resize")
     as_published = all(config.get(name) == getattr(default, name) for name in names)
-    whole = (1 - SIZE_TOLERANCE) * row.test <= n_test <= row.test
-    on_test = summary.get("evaluated_on") == "test" and summary.get("split") != "grouped"
+    whole = (summary.get("n_train"), n_test) == (row.train, row.test) and not any(summary.get("skipped", {}).values())
+    on_test = summary.get("evaluated_on") == "test" and summary.get("split") == "published"
     return str(summary["method"]) if as_published and whole and on_test else ""

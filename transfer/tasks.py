@@ -7,13 +7,14 @@ path: a labelled image folder, a CSV list, or WebDataset shards.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from transfer.catalogue import TASKS, TaskRow, task_row
+from transfer.counts import size_problems, whole_set
 from transfer.data import ArraySource, Task, holds_image_classes, image_set, read_image_folder, split_task
 from transfer.fetch import Verification, download_task, verify_task
 from transfer.layouts import Request
@@ -32,6 +33,8 @@ def load_task(
     variant: str = "",
 ) -> Task:
     """The task of this exact name, else of this path.
+
+    A named set that has not the sizes of the version that was asked for is read all the same, and its notes say so.
 
     Args:
         name_or_folder: a name of TASKS (or name:variant, as Flowers102:2040), `decathlon:DOMAIN` (files under
@@ -63,7 +66,10 @@ def load_task(
         request = Request(row, folder, split, seed, variant)  # a variant that it does not have is refused first
         if not folder.is_dir():
             raise FileNotFoundError(f"task {row.name}: {folder} is missing; to get it: {row.steps}")
-        return READERS[row.name](request)
+        task = READERS[row.name](request)
+        problems = size_problems(request, task, whole_set(request, task))
+        note = f"not the published set ({'; '.join(problems)}); see `simpath tasks verify {row.name}`"
+        return replace(task, notes=(*task.notes, note)) if problems else task
     if variant:
         raise ValueError(f"task {name_or_folder}: variant {variant} is for the named sets, with --root ROOT")
     path = Path(name_or_folder)
@@ -115,24 +121,5 @@ def load_digits(*, seed: int = 0) -> Task:
 
 
 def list_tasks() -> list[dict[str, Any]]:
-    """The 20 rows for a table, by the names of TaskRow's fields."""
-    return [
-        {
-            "name": row.name,
-            "group": row.group,
-            "seen": row.seen,
-            "train": row.train,
-            "test": row.test,
-            "classes": row.classes,
-            "split": row.split,
-            "public": row.public,
-            "grouped_by": row.grouped_by,
-            "variants": row.variants,
-            "license": row.license,
-            "license_source": row.license_source,
-            "source": row.source,
-            "citation": row.citation,
-            "steps": row.steps,
-        }
-        for row in TASKS
-    ]
+    """The 20 rows as dictionaries, by the names of TaskRow's fields: all of them."""
+    return [asdict(row) for row in TASKS]

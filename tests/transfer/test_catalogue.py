@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections import Counter
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from scipy.io import savemat
 from torchvision import datasets
 
-from transfer.catalogue import TASKS
+from transfer.catalogue import TASKS, TaskRow
 from transfer.fetch import public_files, verify_task
 from transfer.readers import READERS
 from transfer.recipes import RECIPES, Recipe, recipe_for
@@ -82,6 +84,15 @@ def test_the_recipes_are_the_forty_published_ones() -> None:
 
 def test_every_named_set_has_a_reader() -> None:
     assert READERS.keys() == SIZES.keys()
+
+
+def test_the_list_has_every_field_of_every_row_and_can_be_stored() -> None:
+    rows = list_tasks()
+    assert len(rows) == 20
+    assert all(set(row) == {field.name for field in fields(TaskRow)} and row["metric"] == "accuracy" for row in rows)
+    assert {name for row in rows for name in row["also_report"]} == {"mean_per_class", "macro_auc"}
+    kaokore = next(row for row in json.loads(json.dumps(rows)) if row["name"] == "Kaokore")
+    assert [version["variant"] for version in kaokore["known_sizes"]] == ["1.0", "1.2"]
 
 
 def test_a_licence_says_where_it_is_stated_or_that_nobody_looked() -> None:
@@ -165,7 +176,8 @@ def test_omniglot_is_verified_with_its_evaluation_alphabets_and_with_all(tmp_pat
     assert "all 1,623 characters" in whole.notes[0]
     (folder / "images_background").rename(folder / "elsewhere")
     missing = verify_task("Omniglot", tmp_path, variant="1623")
-    assert "variant 1623 needs" in missing.problems[0] and "images_background too" in missing.problems[0]
+    assert "variant 1623 needs" in missing.problems[0]
+    assert missing.problems[0].endswith("images_background too (`simpath tasks download` fetches it)")
 
 
 def test_the_older_cub_is_told_from_the_task(tmp_path: Path) -> None:
@@ -181,6 +193,10 @@ def test_no_known_size_is_beyond_reach() -> None:
         "Omniglot": 1,
         "Kaokore": 2,
     }
+
+
+def test_both_parts_of_omniglot_are_fetched() -> None:
+    assert {file for _, file, _ in public_files("Omniglot")} == {"images_background.zip", "images_evaluation.zip"}
 
 
 def test_the_address_of_eurosat_is_that_of_the_installed_torchvision() -> None:

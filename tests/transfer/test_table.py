@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-from transfer.catalogue import TASKS
+from transfer.catalogue import TASKS, TaskRow
 from transfer.finetune import TuneConfig
 from transfer.finished import Finished, find_finished, read_finished
-from transfer.published import FMD_NOTE, PUBLISHED
+from transfer.published import FMD_NOTE, PUBLISHED, matched_protocol
 from transfer.score import score_predictions
 from transfer.table import TransferTable, build_table
 from transfer.table_files import lay_out, to_csv, to_html, to_markdown, write_tables
@@ -46,9 +46,10 @@ def published(path: Path, task: str, protocol: str, **about: Any) -> Finished:
         "backbone": "resnet50 sha256:0",
         "evaluated_on": "test",
         "split": "published",
+        "n_train": row.train,
         "config": asdict(TuneConfig(trained="all" if protocol == "finetune" else "head")),
     }
-    return finished(path / task, 0.5, count=row.test, **{**known, **about})
+    return finished(path / task, 0.5, **{"count": row.test, **known, **about})
 
 
 def table(tmp_path: Path, numbers: dict[str, dict[str, float]], **options: Any) -> TransferTable:
@@ -169,6 +170,12 @@ def columns(results: list[Finished]) -> dict[str, dict[str, float]]:
         {"backbone": "resnet18 sha256:0"},
         {"evaluated_on": "val"},
         {"split": "grouped"},
+        {"split": "made"},
+        {"n_train": 3759},
+        {"n_train": 1880},
+        {"count": 1879},
+        {"count": 400},
+        {"skipped": {"train": [["banded/1.jpg", "truncated"]], "test": []}},
         {"config": asdict(TuneConfig(trained="head", epochs=10))},
         {"config": asdict(TuneConfig(trained="head", size=64, resize=64))},
         {"config": asdict(TuneConfig(trained="head", learning_rate=0.1))},
@@ -181,10 +188,14 @@ def test_a_published_number_stands_beside_what_was_made_as_it_was_and_nothing_el
     assert columns([published(tmp_path / "b", "DTD", "linear_sgd", **other)]) == {}
 
 
-def test_a_test_part_of_another_size_has_no_published_number(tmp_path: Path) -> None:
-    about = {"method": "linear_sgd", "backbone": "resnet50 sha256:0", "evaluated_on": "test", "split": "published"}
+@pytest.mark.parametrize("row", TASKS, ids=lambda row: row.name)
+def test_one_missing_image_is_one_too_many_for_published_numbers(row: TaskRow) -> None:
     config = asdict(TuneConfig(trained="head"))
-    assert columns([finished(tmp_path / "DTD", 0.5, count=400, config=config, **about)]) == {}
+    about = {"task": row.name, "method": "linear_sgd", "evaluated_on": "test", "split": "published", "config": config}
+    whole = {**about, "n_train": row.train, "skipped": {"train": [], "test": []}}
+    assert matched_protocol(whole, "resnet50", row.test) == "linear_sgd"
+    assert matched_protocol(whole, "resnet50", row.test - 1) == ""
+    assert matched_protocol({**whole, "n_train": row.train - 1}, "resnet50", row.test) == ""
 
 
 def test_a_published_number_needs_every_method_of_the_row(tmp_path: Path) -> None:
