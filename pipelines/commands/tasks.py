@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -13,21 +15,61 @@ from pipelines.terminal import say
 from pipelines.usage import UsageError, reading_options
 
 
-def ls() -> int:
+def ls(
+    names: tyro.conf.Positional[tuple[str, ...]] = (),
+    every_field: Annotated[bool, tyro.conf.arg(name="json")] = False,
+) -> int:
     """List the 20 sets: split sizes, classes, group, whether the published controller was trained on them, licence.
 
     Behind the licence stands what states it; "not verified" where no text of the authors was found.
+
+    Args:
+        names: sets of which everything is shown: metrics, variants, source, citation, how to get them.
+        every_field: print every field of these sets, or of all 20, as one JSON list.
     """
+    from transfer.fetch import known_row
     from transfer.tasks import list_tasks
 
-    say(f"{'task':<16}{'group':<14}{'train':>7}{'test':>7}{'classes':>8}  {'':8}{'fetched':<9}licence")
-    for row in list_tasks():
-        seen = "seen" if row["seen"] else "unseen"
-        fetched = "yes" if row["public"] else "by hand"
-        sizes = f"{row['train']:>7}{row['test']:>7}{row['classes']:>8}"
-        licence = f"{row['license']}; {row['license_source'] or 'not verified'}"
-        say(f"{row['name']:<16}{row['group']:<14}{sizes}  {seen:<8}{fetched:<9}{licence}")
+    with reading_options():
+        wanted = [known_row(name).name for name in names]
+    rows = [row for row in list_tasks() if row["name"] in wanted or not wanted]
+    if every_field:
+        say(json.dumps(rows, ensure_ascii=False))
+    elif wanted:
+        say("\n".join(line for row in rows for line in _described(row)))
+    else:
+        say(f"{'task':<16}{'group':<14}{'train':>7}{'test':>7}{'classes':>8}  {'':8}{'fetched':<9}licence")
+        for row in rows:
+            seen = "seen" if row["seen"] else "unseen"
+            fetched = "yes" if row["public"] else "by hand"
+            sizes = f"{row['train']:>7}{row['test']:>7}{row['classes']:>8}"
+            say(f"{row['name']:<16}{row['group']:<14}{sizes}  {seen:<8}{fetched:<9}{_licence(row)}")
+        say("metrics, variants, source, citation, how to get a set: simpath tasks list NAME; all of it: --json")
     return 0
+
+
+def _described(row: Mapping[str, Any]) -> list[str]:
+    """What the catalogue says of one set, for a terminal."""
+    from transfer.table_files import METRICS
+
+    sizes = {version["variant"]: f" ({version['train']} + {version['test']} images)" for version in row["known_sizes"]}
+    facts = {
+        "group": f"{row['group']}, {'seen' if row['seen'] else 'unseen'}",
+        "images": f"{row['train']} + {row['test']} in {row['classes']} classes",
+        "split": "given" if row["split"] == "given" else "made: 70/30 of each class",
+        "grouped by": row["grouped_by"] or "nothing that is known",
+        "metric": ", ".join([row["metric"], *(METRICS[name] for name in row["also_report"])]),
+        "variants": ", ".join(f"{name}{sizes.get(name, '')}" for name in row["variants"]) or "one version only",
+        "licence": _licence(row),
+        "citation": row["citation"],
+        "source": row["source"],
+        "to get it": row["steps"],
+    }
+    return [row["name"], *(f"  {name:<11}{value}" for name, value in facts.items())]
+
+
+def _licence(row: Mapping[str, Any]) -> str:
+    return f"{row['license']}; {row['license_source'] or 'not verified'}"
 
 
 def verify(
@@ -41,7 +83,8 @@ def verify(
     Args:
         name: of the set, as `simpath tasks list` spells it.
         root: folder with one folder for each set.
-        split: grouped shows how many images remain where leaves, lesions and patients are kept on one side.
+        split: grouped shows how many images remain where leaves, lesions and patients are kept on one side; complete is
+            then whether the published split of the same files is.
         variant: another version of the set: Flowers102 1020 or 2040, Omniglot 659 or 1623, Kaokore 1.0, 1.1 or 1.2,
             DTD fold 1 to 10.
             `simpath evaluate` takes it as --task NAME:VARIANT.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from pipelines.__main__ import build_app
 from pipelines.commands import FAILED
 from pipelines.commands.tasks import ls, verify
+from pipelines.usage import UsageError
+from transfer.catalogue import TASKS
 
 KAOKORE_12 = {"train": 6756, "dev": 845, "test": 845}
 
@@ -49,10 +53,35 @@ def test_verifying_a_grouped_split_of_a_set_without_groups_fails_in_one_line(
 def test_the_list_shows_every_set_with_its_sizes(capsys: pytest.CaptureFixture[str]) -> None:
     assert ls() == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 21
+    assert len(lines) == 22
     assert lines[1].split()[:5] == ["CropDisease", "Natural", "43456", "10849", "38"]
     assert lines[3].endswith("by hand  CC BY 4.0; README of github.com/AlexOlsen/DeepWeeds")
     assert lines[6].endswith("by hand  no licence stated, research use; not verified")
+    assert "simpath tasks list NAME" in lines[21]
+
+
+def test_sets_that_are_named_are_shown_with_all_that_is_known(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ls(("Kaokore", "EuroSAT")) == 0
+    text = capsys.readouterr().out
+    assert [line for line in text.splitlines() if not line.startswith(" ")] == ["EuroSAT", "Kaokore"]
+    assert "  metric     accuracy, mean per class (balanced accuracy)\n" in text
+    assert "  variants   1.0 (4238 + 527 images), 1.1, 1.2 (6756 + 845 images)\n" in text
+    assert "  variants   one version only\n" in text
+    for row in (row for row in TASKS if row.name in ("Kaokore", "EuroSAT")):
+        assert all(f" {value}\n" in text for value in (row.source, row.citation, row.steps))
+    with pytest.raises(UsageError, match="did you mean EuroSAT"):
+        ls(("eurosat",))
+
+
+def test_the_catalogue_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    app = build_app()
+    assert app.cli(prog="simpath", args=["tasks", "list", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert len(rows) == 20 and rows[12]["name"] == "ChestX"
+    assert rows[12]["also_report"] == ["mean_per_class", "macro_auc"]
+    assert app.cli(prog="simpath", args=["tasks", "list", "AID", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["citation"].startswith("Xia et al. 2017") and row["metric"] == "accuracy"
 
 
 def test_a_variant_that_the_set_does_not_have_is_refused(tmp_path: Path) -> None:
