@@ -1,7 +1,8 @@
 """The room layout: several objects on a floor between three walls, for multi-task learning.
 
 Light, camera distance, environment, focus and materials follow the same parameters, and the same draws, as the
-single-object layout; the room's own draws come from a stream of their own.
+single-object layout; the room's own draws come from a stream of their own. With `materials: random_per_model` a model
+looks the same in every room, and alone.
 """
 
 from __future__ import annotations
@@ -13,10 +14,18 @@ from zlib import crc32
 import numpy as np
 
 from sim.params import SimParams, SimRanges
-from sim.scene import MaterialSpec, PlacedObject, RoomSpec, SceneSpec, sample_scene
+from sim.scene import (
+    MaterialSpec,
+    PlacedObject,
+    RoomSpec,
+    SceneSpec,
+    drawn_materials,
+    model_uniforms,
+    sample_scene,
+)
 
 if TYPE_CHECKING:
-    from sim.assets import AssetCatalog
+    from sim.assets import AssetCatalog, ModelAsset
 
 MIN_OBJECTS, MAX_OBJECTS = 3, 6
 WIDTH_M, DEPTH_M, HEIGHT_M = (3.2, 4.4), (3.2, 4.4), (2.2, 2.8)
@@ -57,7 +66,7 @@ def sample_room(
     assert place is not None, "the first object always finds a place"
     others = []
     for _ in range(int(rng.integers(MIN_OBJECTS, MAX_OBJECTS + 1)) - 1):
-        other = _object(catalog, params, rng, models)
+        other = _object(catalog, params, rng, seed, models)
         spot = _place(rng, width, depth, other.size_m, taken)
         if spot is not None:
             others.append(dataclasses.replace(other, place_m=spot))
@@ -81,13 +90,17 @@ def _base_distance(
 
 
 def _object(
-    catalog: AssetCatalog, params: SimParams, rng: np.random.Generator, models: Literal["all", "train", "heldout"]
+    catalog: AssetCatalog,
+    params: SimParams,
+    rng: np.random.Generator,
+    seed: int,
+    models: Literal["all", "train", "heldout"],
 ) -> PlacedObject:
     class_id = int(rng.integers(len(catalog.classes)))
     candidates = catalog.models(catalog.classes[class_id], models)
     asset = candidates[int(rng.integers(len(candidates)))]
     yaw, pitch, roll = (float(value) for value in rng.uniform(-180, 180, 3))
-    drawn = rng.integers(len(catalog.materials), size=len(asset.natural))
+    fresh = tuple(catalog.materials[k] for k in rng.integers(len(catalog.materials), size=len(asset.natural)))
     return PlacedObject(
         class_id=class_id,
         class_name=asset.class_name,
@@ -95,8 +108,17 @@ def _object(
         place_m=(0.0, 0.0),
         rotation_deg=(pitch, roll, yaw) if params.object_rotation == "random" else (0.0, 0.0, yaw),
         size_m=float(rng.uniform(*SIZE_M)),
-        materials=tuple(catalog.materials[k] for k in drawn) if params.materials != "natural" else asset.natural,
+        materials=_materials(catalog, params, asset, fresh, seed),
     )
+
+
+def _materials(
+    catalog: AssetCatalog, params: SimParams, asset: ModelAsset, fresh: tuple[MaterialSpec, ...], seed: int
+) -> tuple[MaterialSpec, ...]:
+    """Of an object, given those drawn anew for this room: drawn in any case, so that no setting shifts other draws."""
+    if params.materials == "natural":
+        return asset.natural
+    return fresh if params.materials == "random" else drawn_materials(catalog, asset, model_uniforms(seed, asset.id))
 
 
 def _place(

@@ -16,7 +16,7 @@ from sim.params import SimParams, SimRanges
 from sim.skies import PLAIN, SKIES
 
 if TYPE_CHECKING:
-    from sim.assets import AssetCatalog
+    from sim.assets import AssetCatalog, ModelAsset
 
 Vector3 = tuple[float, float, float]
 
@@ -169,6 +169,10 @@ def sample_scene(
         folder.
     10. The appended levels are not the controller's: `background: plain` is an even grey and `sky` a computed clear sky
         in a random direction; `materials: random_per_model` is the original's unused level 2.
+    11. The environments are the eight that Blender's wheel ships, or those of a folder (the original: 43 outdoor ones
+        with a high sun); "fixed" is the first of them instead of fish_hoek_beach_4k.
+    12. Plain sRGB: the picture's exposure, contrast and saturation stay as they are rendered (the original has post
+        exposure 0.6, contrast -20, saturation +10).
 
     Args:
         models: "train" and "heldout" draw from disjoint halves of each class's models.
@@ -195,7 +199,7 @@ def sample_scene(
     sharp, focus, aperture = uniforms("focus_blur", 3)
     chosen = uniforms("materials", SLOTS_DRAWN)
     if params.materials == "random_per_model":
-        chosen = np.random.default_rng([seed, crc32(model.id.encode()), crc32(b"materials")]).random(SLOTS_DRAWN)
+        chosen = model_uniforms(seed, model.id)
 
     if params.object_distance == "fixed":
         factor = 1.0
@@ -230,14 +234,22 @@ def sample_scene(
         hdri_strength=HDRI_STRENGTH,
         focus_distance_m=(max(NEAREST_FOCUS_M, distance + _between(ranges.focus_offset_m, focus)) if blurred else None),
         aperture_fstop=_between(ranges.aperture_fstop, aperture) if blurred else None,
-        materials=(
-            model.natural
-            if params.materials == "natural"
-            else tuple(
-                catalog.materials[int(chosen[slot % SLOTS_DRAWN] * len(catalog.materials))]
-                for slot in range(len(model.natural))
-            )
-        ),
+        materials=model.natural if params.materials == "natural" else drawn_materials(catalog, model, chosen),
+    )
+
+
+def model_uniforms(seed: int, model: str) -> npt.NDArray[np.float64]:
+    """What `materials: random_per_model` draws for a model, in whatever picture it is."""
+    return np.random.default_rng([seed, crc32(model.encode()), crc32(b"materials")]).random(SLOTS_DRAWN)
+
+
+def drawn_materials(
+    catalog: AssetCatalog, model: ModelAsset, uniforms: npt.NDArray[np.float64]
+) -> tuple[MaterialSpec, ...]:
+    """One material of the catalogue for each slot of the model, from `SLOTS_DRAWN` numbers in 0 to 1."""
+    return tuple(
+        catalog.materials[int(uniforms[slot % SLOTS_DRAWN] * len(catalog.materials))]
+        for slot in range(len(model.natural))
     )
 
 
