@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import inspect
 import json
 import re
 import xml.dom.minidom
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ import pytest
 from PIL import Image
 
 from pipelines.__main__ import build_app
-from pipelines.commands.multitask import multitask
+from pipelines.commands.multitask import ADASHARE, multitask
 from pipelines.commands.runs import report
 from pipelines.multitask import label_of, write_multitask_report
+from pipelines.usage import UsageError
 from transfer.dense.config import AdaShareConfig, MultitaskConfig, NetworkConfig
 from transfer.dense.presets import PRESETS
 
@@ -122,16 +124,51 @@ def test_options_replace_the_presets_values(nyuv2: Path, tmp_path: Path, monkeyp
     monkeypatch.setitem(PRESETS, "nyuv2_3", changed)
     words = "--preset nyuv2_3 --architectures hard --tasks depth segmentation --loss-weights 3 1 --iterations 1"
     words += " --batch-size 3 --crop 24 --normals-space uint8 --cityscapes-classes 7 --miou-drop-zero-tp True"
-    words += " --list-file nyu_v2.json"
+    words += " --list-file nyu_v2.json --scale 0.9 1.1 --flip False --head-learning-rate 0.002"
+    words += " --trunk-learning-rate 0.003 --weight-decay 0 --learning-rate-step 5 --learning-rate-factor 0.9"
+    words += " --precision bf16 --validation 0.3 --metrics taskonomy --seeds 4 --balancers dtp"
+    words += (
+        " --network.dropout 0.2 --network.init-std 0.1 --sharing.pad-gate source --sharing.stitch-per-channel False"
+    )
+    words += " --balance.dtp-focal-gamma 2 --balance.graddrop-leak 0.5 1 --adashare.samples 3"
+    words += " --adashare.weight-iterations None --adashare.init random"
     (nyuv2 / "other.json").write_text("{}", encoding="utf-8")
     places = ["--data", str(nyuv2), "--out", str(out)]
     assert build_app().cli(prog="simpath", args=["multitask", *places, *words.split()]) == 0
     given: dict[str, Any] = {"tasks": ["depth", "segmentation"], "loss_weights": [3, 1], "architectures": ["hard"]}
     given |= {"iterations": 1, "batch_size": 3, "crop": 24}
     given |= {"normals_space": "uint8", "cityscapes_classes": 7, "miou_drop_zero_tp": True, "list_file": "nyu_v2.json"}
+    given |= {"scale": [0.9, 1.1], "flip": False, "head_learning_rate": 0.002, "trunk_learning_rate": 0.003}
+    given |= {"weight_decay": 0, "learning_rate_step": 5, "learning_rate_factor": 0.9, "precision": "bf16"}
+    given |= {"validation": 0.3, "metrics": "taskonomy", "seeds": [4], "balancers": ["dtp"]}
     preset = json.loads(json.dumps(asdict(changed)))
-    assert len(given) == 10 and all(preset[name] != value for name, value in given.items())
+    nested: dict[str, dict[str, Any]] = {
+        "network": {"dropout": 0.2, "init_std": 0.1},
+        "sharing": {"pad_gate": "source", "stitch_per_channel": False},
+        "balance": {"dtp_focal_gamma": 2, "graddrop_leak": [0.5, 1]},
+        "adashare": {"samples": 3, "weight_iterations": None, "init": "random"},
+    }
+    assert given.keys() | nested.keys() == preset.keys() - {"layout"}
+    assert all(preset[name] != value for name, value in given.items())
+    assert all(preset[group][name] != value for group, values in nested.items() for name, value in values.items())
+    given |= {group: {**preset[group], **values} for group, values in nested.items()}
     assert json.loads((out / "identity.json").read_text(encoding="utf-8"))["config"] == {**preset, **given}
+
+
+def test_every_setting_but_the_layout_is_an_option() -> None:
+    options = inspect.signature(multitask).parameters
+    assert {field.name for field in fields(MultitaskConfig)} - options.keys() == {"layout"}
+    for group in ("network", "sharing", "balance", "adashare"):
+        kind = type(getattr(PRESETS["rooms_small"], group))
+        assert vars(options[group].default) == {field.name: "preset" for field in fields(kind)}
+
+
+def test_options_of_a_group_come_with_their_description(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        build_app().cli(prog="simpath", args=["multitask", "--help"])
+    text = re.sub(r"[\s│]+", " ", capsys.readouterr().out)
+    assert "--adashare.samples INT|{preset} Binary policies drawn after the search" in text
+    assert "(default: preset)" in text and "--balance.dwa-tau" in text and "--sharing.pad-gate" in text
 
 
 @pytest.mark.parametrize(
@@ -139,13 +176,15 @@ def test_options_replace_the_presets_values(nyuv2: Path, tmp_path: Path, monkeyp
     [
         ({"tasks": ("depth",)}, r"loss_weights is \(1.0, 20.0, 3.0\); allowed: 1 positive numbers"),
         ({"balancers": ("graddrop",), "architectures": ("soft",)}, "graddrop works with none of soft"),
-        ({"crop": 3}, "crop 3; allowed: 2 or more, 1 or more, 16 or more"),
+        ({"crop": 3}, "crop is 3; allowed: 16 or more"),
+        ({"seeds": (-1,)}, r"seeds is \(-1,\); allowed: at least one, each once, 0 and up"),
+        ({"adashare": replace(ADASHARE, samples=0)}, "samples is 0; allowed: 1 or more"),
     ],
 )
 def test_options_that_do_not_fit_each_other_are_refused(
     changes: dict[str, Any], message: str, nyuv2: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UsageError, match=message):
         multitask(nyuv2, tmp_path / "out", preset="nyuv2_3", **changes)
     assert not (tmp_path / "out").exists()
 
