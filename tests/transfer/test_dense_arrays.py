@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
@@ -17,23 +16,12 @@ from transfer.dense.metrics import IGNORED, LEAST_DEPTH
 from transfer.dense.readers import read_dense
 
 
-def _scenes() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("dense_scenes", Path(__file__).with_name("dense_scenes.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-scenes = _scenes()
-
-
 def _nyuv2(root: Path) -> Scene:
     """The first test scene."""
     return read_nyuv2_arrays(root, validation=0.25).test.read(0)
 
 
-def test_nyuv2s_arrays_are_found_without_an_option(tmp_path: Path) -> None:
+def test_nyuv2s_arrays_are_found_without_an_option(tmp_path: Path, scenes: ModuleType) -> None:
     scenes.write_nyuv2_arrays(tmp_path)
     data = read_dense(MultitaskConfig(layout="nyuv2", validation=0.25), tmp_path)
     assert (data.name, data.classes, data.depth) == ("NYUv2", 13, "metres")
@@ -43,7 +31,7 @@ def test_nyuv2s_arrays_are_found_without_an_option(tmp_path: Path) -> None:
     assert data.test.names == ("val/0", "val/1", "val/2", "val/3")
 
 
-def test_nyuv2s_arrays_are_decoded(tmp_path: Path) -> None:
+def test_nyuv2s_arrays_are_decoded(tmp_path: Path, scenes: ModuleType) -> None:
     scenes.write_nyuv2_arrays(tmp_path)
     truth, scene = scenes.make_scene(100), _nyuv2(tmp_path)
     np.testing.assert_allclose(scene.image.numpy(), truth["image"].transpose(2, 0, 1) / 255, rtol=1e-6)
@@ -55,7 +43,7 @@ def test_nyuv2s_arrays_are_decoded(tmp_path: Path) -> None:
     assert not bool(normals[:, :2].any())  # no vector, no normal
 
 
-def test_normals_of_arrays_keep_their_sign_and_become_unit_vectors(tmp_path: Path) -> None:
+def test_normals_of_arrays_keep_their_sign_and_become_unit_vectors(tmp_path: Path, scenes: ModuleType) -> None:
     scenes.write_nyuv2_arrays(tmp_path)
     vectors = np.zeros((32, 40, 3))
     vectors[0, 0], vectors[0, 1] = (-0.48, 0, 0.64), (0, -1, 0)  # the first is 0.8 long, as resizing leaves them
@@ -64,14 +52,14 @@ def test_normals_of_arrays_keep_their_sign_and_become_unit_vectors(tmp_path: Pat
     assert normals[:, 0, 0].tolist() == pytest.approx([-0.6, 0, 0.8]) and normals[:, 0, 1].tolist() == [0, -1, 0]
 
 
-def test_bytes_and_floats_are_the_same_image(tmp_path: Path) -> None:
+def test_bytes_and_floats_are_the_same_image(tmp_path: Path, scenes: ModuleType) -> None:
     scenes.write_nyuv2_arrays(tmp_path / "floats")
     scenes.write_nyuv2_arrays(tmp_path / "bytes", bytes_image=True)
     images = [_nyuv2(tmp_path / name).image for name in ("floats", "bytes")]
     assert float(images[0].max()) > 0.5 and torch.allclose(images[0], images[1])
 
 
-def test_the_number_of_classes_is_what_the_labels_need(tmp_path: Path) -> None:
+def test_the_number_of_classes_is_what_the_labels_need(tmp_path: Path, scenes: ModuleType) -> None:
     scenes.write_nyuv2_arrays(tmp_path)
     path = tmp_path / "val" / "label" / "3.npy"
     labels = np.load(path)
@@ -86,7 +74,7 @@ def test_the_number_of_classes_is_what_the_labels_need(tmp_path: Path) -> None:
             read_nyuv2_arrays(tmp_path, validation=0.25)
 
 
-def test_a_task_without_a_folder_has_no_labels(tmp_path: Path) -> None:
+def test_a_task_without_a_folder_has_no_labels(tmp_path: Path, scenes: ModuleType) -> None:
     scenes.write_nyuv2_arrays(tmp_path)
     for part in ("train", "val"):
         (tmp_path / part / "label").rename(tmp_path / part / "unused")
@@ -111,28 +99,30 @@ def test_a_task_without_a_folder_has_no_labels(tmp_path: Path) -> None:
         ("normal", np.full((32, 40, 3), None), "cannot be read as an array: Object arrays cannot be loaded"),
     ],
 )
-def test_an_array_that_cannot_be_right_is_refused(kind: str, values: np.ndarray, reason: str, tmp_path: Path) -> None:
+def test_an_array_that_cannot_be_right_is_refused(
+    kind: str, values: np.ndarray, reason: str, tmp_path: Path, scenes: ModuleType
+) -> None:
     scenes.write_nyuv2_arrays(tmp_path)
     np.save(tmp_path / "val" / kind / "0.npy", values, allow_pickle=values.dtype == object)
     with pytest.raises(ValueError, match=rf"val/{kind}/0\.npy {reason}"):
         _nyuv2(tmp_path)
 
 
-def test_labels_as_objects_are_refused_before_training(tmp_path: Path) -> None:
+def test_labels_as_objects_are_refused_before_training(tmp_path: Path, scenes: ModuleType) -> None:
     scenes.write_nyuv2_arrays(tmp_path)
     np.save(tmp_path / "val" / "label" / "3.npy", np.full((32, 40), None), allow_pickle=True)
     with pytest.raises(ValueError, match=r"label/3\.npy cannot be read as an array: Object arrays cannot be loaded"):
         read_nyuv2_arrays(tmp_path, validation=0.25)
 
 
-def test_a_scene_of_two_sizes_is_refused(tmp_path: Path) -> None:
+def test_a_scene_of_two_sizes_is_refused(tmp_path: Path, scenes: ModuleType) -> None:
     scenes.write_nyuv2_arrays(tmp_path)
     np.save(tmp_path / "val" / "depth" / "0.npy", np.ones((32, 39, 1)))
     with pytest.raises(ValueError, match=r"val/image/0\.npy has 32 x 40 pixels, but its depth 32 x 39"):
         _nyuv2(tmp_path)
 
 
-def test_missing_and_misnamed_arrays_are_named(tmp_path: Path) -> None:
+def test_missing_and_misnamed_arrays_are_named(tmp_path: Path, scenes: ModuleType) -> None:
     scenes.write_nyuv2_arrays(tmp_path)
     (tmp_path / "val" / "normal" / "2.npy").rename(tmp_path / "lost.npy")
     with pytest.raises(FileNotFoundError, match=r"val/normal/2\.npy is missing"):
@@ -146,7 +136,7 @@ def test_missing_and_misnamed_arrays_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("classes", [2, 7, 19])
-def test_cityscapes_is_decoded_with_each_of_its_label_maps(classes: int, tmp_path: Path) -> None:
+def test_cityscapes_is_decoded_with_each_of_its_label_maps(classes: int, tmp_path: Path, scenes: ModuleType) -> None:
     scenes.write_cityscapes(tmp_path)
     data = read_dense(
         MultitaskConfig(
@@ -169,7 +159,9 @@ def test_cityscapes_is_decoded_with_each_of_its_label_maps(classes: int, tmp_pat
 
 
 @pytest.mark.parametrize("classes", [2, 7, 19])
-def test_a_label_that_a_map_of_cityscapes_cannot_have_is_refused(classes: int, tmp_path: Path) -> None:
+def test_a_label_that_a_map_of_cityscapes_cannot_have_is_refused(
+    classes: int, tmp_path: Path, scenes: ModuleType
+) -> None:
     scenes.write_cityscapes(tmp_path)
     path = tmp_path / "val" / f"label_{classes}" / "0.npy"
     labels = np.load(path)
@@ -180,7 +172,9 @@ def test_a_label_that_a_map_of_cityscapes_cannot_have_is_refused(classes: int, t
         read_cityscapes(tmp_path, classes=classes, validation=0.2).test.read(0)
 
 
-def test_a_label_map_that_cityscapes_lacks_is_named_with_those_that_are_there(tmp_path: Path) -> None:
+def test_a_label_map_that_cityscapes_lacks_is_named_with_those_that_are_there(
+    tmp_path: Path, scenes: ModuleType
+) -> None:
     scenes.write_cityscapes(tmp_path)
     for part in ("train", "val"):
         (tmp_path / part / "label_19").rename(tmp_path / part / "unused")
@@ -191,7 +185,7 @@ def test_a_label_map_that_cityscapes_lacks_is_named_with_those_that_are_there(tm
         read_cityscapes(tmp_path, classes=7, validation=0.2)
 
 
-def test_other_arrays_under_the_same_names_are_another_data_set(tmp_path: Path) -> None:
+def test_other_arrays_under_the_same_names_are_another_data_set(tmp_path: Path, scenes: ModuleType) -> None:
     scenes.write_nyuv2_arrays(tmp_path)
     before = read_nyuv2_arrays(tmp_path, validation=0.25).digest
     assert read_nyuv2_arrays(tmp_path, validation=0.25).digest == before

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from pathlib import Path
 from types import ModuleType
@@ -21,19 +20,8 @@ LAYOUTS = ("{building}/{domain}", "{domain}/{building}", "{domain}/taskonomy/{bu
 BUILDINGS = ("hall", "house", "hut", "inn")
 
 
-def _scenes() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("dense_scenes", Path(__file__).with_name("dense_scenes.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-scenes = _scenes()
-
-
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout_is_read_and_decoded(layout: str, tmp_path: Path) -> None:
+def test_every_layout_is_read_and_decoded(layout: str, tmp_path: Path, scenes: ModuleType) -> None:
     scenes.write_buildings(tmp_path, BUILDINGS, layout=layout)
     config = MultitaskConfig(layout="taskonomy", tasks=TASKS, loss_weights=(1.0,) * 5)  # type: ignore[arg-type]
     data = read_dense(config, tmp_path)
@@ -57,7 +45,7 @@ def test_every_layout_is_read_and_decoded(layout: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_no_building_is_in_two_parts(layout: str, tmp_path: Path) -> None:
+def test_no_building_is_in_two_parts(layout: str, tmp_path: Path, scenes: ModuleType) -> None:
     scenes.write_buildings(tmp_path, BUILDINGS, layout=layout)
     data = read_taskonomy(tmp_path)
     found = [{b for name in part.names for b in BUILDINGS if b in name.split("/")} for part in (data.train, data.val)]
@@ -96,7 +84,7 @@ def test_other_buildings_are_split_by_the_seed_alone(buildings: list[str]) -> No
     assert (len(parts["test"]), len(parts["val"])) == (test, max(1, round(0.1 * (count - test))))
 
 
-def test_two_buildings_are_too_few(tmp_path: Path) -> None:
+def test_two_buildings_are_too_few(tmp_path: Path, scenes: ModuleType) -> None:
     scenes.write_buildings(tmp_path, BUILDINGS[:2], layout=LAYOUTS[0], views=1)
     with pytest.raises(ValueError, match=r"2 buildings \(hall, house\); allowed: 3 or more"):
         read_taskonomy(tmp_path)
@@ -105,7 +93,7 @@ def test_two_buildings_are_too_few(tmp_path: Path) -> None:
     assert (len(data.train), len(data.val), len(data.test)) == (1, 1, 1)
 
 
-def test_distances_stand_in_for_depths_and_absent_domains_are_absent_tasks(tmp_path: Path) -> None:
+def test_distances_stand_in_for_depths_and_absent_domains_are_absent_tasks(tmp_path: Path, scenes: ModuleType) -> None:
     scenes.write_buildings(tmp_path, BUILDINGS, layout=LAYOUTS[1], views=1)
     (tmp_path / "depth_zbuffer").rename(tmp_path / "depth_euclidean")
     (tmp_path / "edge_texture").rename(tmp_path / "edge_occlusion")
@@ -118,7 +106,7 @@ def test_distances_stand_in_for_depths_and_absent_domains_are_absent_tasks(tmp_p
     assert float(read_taskonomy(tmp_path).test.read(0).labels["depth"].min()) > 0
 
 
-def test_few_gaps_are_scenes_without_a_label_and_many_are_a_broken_download(tmp_path: Path) -> None:
+def test_few_gaps_are_scenes_without_a_label_and_many_are_a_broken_download(tmp_path: Path, scenes: ModuleType) -> None:
     scenes.write_buildings(tmp_path, ("hanson", "darden", "ihlen"), layout=LAYOUTS[0], views=20)
     (tmp_path / "ihlen" / "normal" / "point_3_view_0_domain_normal.png").unlink()
     test = read_taskonomy(tmp_path).test
@@ -136,7 +124,7 @@ def test_few_gaps_are_scenes_without_a_label_and_many_are_a_broken_download(tmp_
         read_taskonomy(tmp_path)
 
 
-def test_class_weights_and_every_file_belong_to_the_data_set(tmp_path: Path) -> None:
+def test_class_weights_and_every_file_belong_to_the_data_set(tmp_path: Path, scenes: ModuleType) -> None:
     scenes.write_buildings(tmp_path, BUILDINGS, layout=LAYOUTS[0], views=1)
     first = read_taskonomy(tmp_path)
     np.save(tmp_path / "semseg_prior_factor.npy", np.ones(17))
@@ -147,7 +135,7 @@ def test_class_weights_and_every_file_belong_to_the_data_set(tmp_path: Path) -> 
     assert len({first.digest, second.digest, read_taskonomy(tmp_path).digest}) == 3
 
 
-def test_a_list_file_is_preferred_to_the_folders(tmp_path: Path) -> None:
+def test_a_list_file_is_preferred_to_the_folders(tmp_path: Path, scenes: ModuleType) -> None:
     scenes.write_buildings(tmp_path, BUILDINGS, layout=LAYOUTS[0], views=1)
     scenes.write_taskonomy(tmp_path)
     assert read_taskonomy(tmp_path).test.names == ("rgb/6.png", "rgb/7.png")

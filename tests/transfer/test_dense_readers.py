@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 from dataclasses import replace
@@ -22,18 +21,7 @@ from transfer.dense.readers import read_dense
 from transfer.dense.taskonomy import encode_depth, encode_heat, read_taskonomy
 
 
-def _scenes() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("dense_scenes", Path(__file__).with_name("dense_scenes.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-scenes = _scenes()
-
-
-def test_nyuv2_in_its_layout(tmp_path: Path) -> None:
+def test_nyuv2_in_its_layout(tmp_path: Path, scenes: ModuleType) -> None:
     scenes.write_nyuv2(tmp_path)
     data = read_nyuv2(tmp_path, validation=0.25)
     assert (len(data.train), len(data.val), len(data.test)) == (6, 2, 4)
@@ -47,7 +35,7 @@ def test_nyuv2_in_its_layout(tmp_path: Path) -> None:
     assert float(angles_deg(scene.labels["normals"][None], expected).max()) < 1
 
 
-def test_nyuv2_with_two_tasks_has_no_depth(tmp_path: Path) -> None:
+def test_nyuv2_with_two_tasks_has_no_depth(tmp_path: Path, scenes: ModuleType) -> None:
     scenes.write_nyuv2(tmp_path, depth=False)
     data = read_nyuv2(tmp_path, validation=0.25)
     assert data.labelled == ("segmentation", "normals") and "depth" not in data.test.read(0).labels
@@ -55,7 +43,7 @@ def test_nyuv2_with_two_tasks_has_no_depth(tmp_path: Path) -> None:
         read_dense(MultitaskConfig(layout="nyuv2"), tmp_path)
 
 
-def test_parts_of_the_training_scenes_are_taken_from_the_list(tmp_path: Path) -> None:
+def test_parts_of_the_training_scenes_are_taken_from_the_list(tmp_path: Path, scenes: ModuleType) -> None:
     scenes.write_nyuv2(tmp_path)
     path = tmp_path / "nyu_v2.json"
     lists = json.loads(path.read_text())
@@ -67,7 +55,7 @@ def test_parts_of_the_training_scenes_are_taken_from_the_list(tmp_path: Path) ->
     assert sorted(joined) == sorted(data.train.names)
 
 
-def test_a_missing_label_in_a_list_is_a_scene_without_it(tmp_path: Path) -> None:
+def test_a_missing_label_in_a_list_is_a_scene_without_it(tmp_path: Path, scenes: ModuleType) -> None:
     scenes.write_nyuv2(tmp_path)
     path = tmp_path / "nyu_v2.json"
     lists = json.loads(path.read_text())
@@ -85,7 +73,7 @@ def test_a_pixel_of_255_has_no_normal() -> None:
     assert not bool(decoded[:, 0, 1].any()) and float(decoded[:, 0, 0].norm()) == pytest.approx(1)
 
 
-def test_taskonomy_in_its_layout(tmp_path: Path) -> None:
+def test_taskonomy_in_its_layout(tmp_path: Path, scenes: ModuleType) -> None:
     scenes.write_taskonomy(tmp_path)
     data = read_taskonomy(tmp_path)
     assert (len(data.train), len(data.val), len(data.test)) == (4, 2, 2)
@@ -109,7 +97,7 @@ def test_taskonomys_encodings_at_their_ends() -> None:
     assert encode_heat(torch.tensor([0.08]), 0.08).tolist() == [1]
 
 
-def test_far_pixels_have_neither_depth_nor_normal(tmp_path: Path) -> None:
+def test_far_pixels_have_neither_depth_nor_normal(tmp_path: Path, scenes: ModuleType) -> None:
     scenes.write_taskonomy(tmp_path)
     levels = np.full((64, 64), 64500, np.uint16)
     levels[:32] = 1000
@@ -120,7 +108,9 @@ def test_far_pixels_have_neither_depth_nor_normal(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", ["nyuv2", "cityscapes", "taskonomy"])
-def test_other_labels_under_the_same_names_are_another_data_set(layout: str, tmp_path: Path) -> None:
+def test_other_labels_under_the_same_names_are_another_data_set(
+    layout: str, tmp_path: Path, scenes: ModuleType
+) -> None:
     write, label = {
         "nyuv2": (scenes.write_nyuv2, "seg/9.png"),
         "cityscapes": (scenes.write_cityscapes, "val/label_19/1.npy"),
@@ -140,14 +130,14 @@ def test_other_labels_under_the_same_names_are_another_data_set(layout: str, tmp
     assert read_dense(config, tmp_path).digest != before
 
 
-def test_a_copy_of_nyuv2_is_the_same_data_set(tmp_path: Path) -> None:
+def test_a_copy_of_nyuv2_is_the_same_data_set(tmp_path: Path, scenes: ModuleType) -> None:
     scenes.write_nyuv2(tmp_path / "a")
     scenes.write_nyuv2(tmp_path / "b")
     first, second = (read_nyuv2(tmp_path / name, validation=0.25).digest for name in "ab")
     assert first == second
 
 
-def test_wrong_folders_are_refused_in_one_line(tmp_path: Path) -> None:
+def test_wrong_folders_are_refused_in_one_line(tmp_path: Path, scenes: ModuleType) -> None:
     config = MultitaskConfig(layout="nyuv2")
     with pytest.raises(FileNotFoundError, match="no folder"):
         read_dense(config, tmp_path / "absent")
@@ -163,7 +153,7 @@ def test_wrong_folders_are_refused_in_one_line(tmp_path: Path) -> None:
         read_dense(config, tmp_path)
 
 
-def test_a_damaged_file_raises_instead_of_becoming_another_scene(tmp_path: Path) -> None:
+def test_a_damaged_file_raises_instead_of_becoming_another_scene(tmp_path: Path, scenes: ModuleType) -> None:
     scenes.write_nyuv2(tmp_path)
     data = read_nyuv2(tmp_path, validation=0.25)
     (tmp_path / "rgb" / "8.png").write_bytes(b"no picture")
@@ -178,7 +168,7 @@ def test_a_damaged_file_raises_instead_of_becoming_another_scene(tmp_path: Path)
         data.test.read(1)
 
 
-def test_a_picture_of_another_kind_is_refused(tmp_path: Path) -> None:
+def test_a_picture_of_another_kind_is_refused(tmp_path: Path, scenes: ModuleType) -> None:
     scenes.write_nyuv2(tmp_path)
     Image.fromarray(np.zeros((32, 40, 3), np.uint8)).save(tmp_path / "seg" / "8.png")
     with pytest.raises(ValueError, match="mode RGB; allowed: L, P"):
@@ -193,7 +183,7 @@ def _replace_pixel(path: Path, value: int) -> None:
     Image.fromarray(pixels).save(path)
 
 
-def test_nyuv2s_labels_end_at_39_and_255(tmp_path: Path) -> None:
+def test_nyuv2s_labels_end_at_39_and_255(tmp_path: Path, scenes: ModuleType) -> None:
     scenes.write_nyuv2(tmp_path)
     test = read_nyuv2(tmp_path, validation=0.25).test
     for value in (39, 255):
@@ -204,7 +194,7 @@ def test_nyuv2s_labels_end_at_39_and_255(tmp_path: Path) -> None:
         test.read(0)
 
 
-def test_taskonomys_labels_end_at_17(tmp_path: Path) -> None:
+def test_taskonomys_labels_end_at_17(tmp_path: Path, scenes: ModuleType) -> None:
     scenes.write_taskonomy(tmp_path)
     test = read_taskonomy(tmp_path).test
     _replace_pixel(tmp_path / "segmentation" / "6.png", 17)
@@ -214,7 +204,7 @@ def test_taskonomys_labels_end_at_17(tmp_path: Path) -> None:
         test.read(0)
 
 
-def test_labels_of_another_size_than_the_image_are_refused(tmp_path: Path) -> None:
+def test_labels_of_another_size_than_the_image_are_refused(tmp_path: Path, scenes: ModuleType) -> None:
     scenes.write_nyuv2(tmp_path)
     scenes.write_taskonomy(tmp_path / "t")
     np.save(tmp_path / "depth" / "8.npy", np.ones((16, 20), np.float32))
@@ -235,7 +225,9 @@ def test_labels_of_another_size_than_the_image_are_refused(tmp_path: Path) -> No
         (np.ones((0, 40)), "holds 0 values of type float64"),
     ],
 )
-def test_an_array_of_another_kind_is_refused(values: np.ndarray, reason: str, tmp_path: Path) -> None:
+def test_an_array_of_another_kind_is_refused(
+    values: np.ndarray, reason: str, tmp_path: Path, scenes: ModuleType
+) -> None:
     scenes.write_nyuv2(tmp_path)
     data = read_nyuv2(tmp_path, validation=0.25)
     np.save(tmp_path / "depth" / "8.npy", values, allow_pickle=values.dtype == object)
@@ -243,7 +235,7 @@ def test_an_array_of_another_kind_is_refused(values: np.ndarray, reason: str, tm
         data.test.read(0)
 
 
-def test_an_archive_of_arrays_is_no_array(tmp_path: Path) -> None:
+def test_an_archive_of_arrays_is_no_array(tmp_path: Path, scenes: ModuleType) -> None:
     scenes.write_nyuv2(tmp_path)
     data = read_nyuv2(tmp_path, validation=0.25)
     with (tmp_path / "depth" / "8.npy").open("wb") as file:
@@ -252,7 +244,7 @@ def test_an_archive_of_arrays_is_no_array(tmp_path: Path) -> None:
         data.test.read(0)
 
 
-def test_one_of_several_list_files_is_chosen_by_name(tmp_path: Path) -> None:
+def test_one_of_several_list_files_is_chosen_by_name(tmp_path: Path, scenes: ModuleType) -> None:
     scenes.write_nyuv2(tmp_path)
     lists = json.loads((tmp_path / "nyu_v2.json").read_text())
     (tmp_path / "swapped.json").write_text(json.dumps({"train": lists["test"], "test": lists["train"]}))
@@ -268,7 +260,7 @@ def test_one_of_several_list_files_is_chosen_by_name(tmp_path: Path) -> None:
         MultitaskConfig(layout="rooms", list_file="a.json")
 
 
-def test_one_of_taskonomys_list_files_is_chosen_by_name(tmp_path: Path) -> None:
+def test_one_of_taskonomys_list_files_is_chosen_by_name(tmp_path: Path, scenes: ModuleType) -> None:
     scenes.write_taskonomy(tmp_path)
     lists = json.loads((tmp_path / "taskonomy.json").read_text())
     (tmp_path / "small.json").write_text(json.dumps(lists | {"train": lists["train"][:1]}))
@@ -277,7 +269,7 @@ def test_one_of_taskonomys_list_files_is_chosen_by_name(tmp_path: Path) -> None:
     assert len(read_taskonomy(tmp_path, list_file="small.json").train) == 1
 
 
-def test_class_weights_are_found_under_their_published_name(tmp_path: Path) -> None:
+def test_class_weights_are_found_under_their_published_name(tmp_path: Path, scenes: ModuleType) -> None:
     scenes.write_taskonomy(tmp_path)
     (tmp_path / "semseg_prior.npy").rename(tmp_path / "semseg_prior_factor.npy")
     weights = read_taskonomy(tmp_path).class_weights
