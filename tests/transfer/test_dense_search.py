@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -14,14 +16,16 @@ import torch
 from torch import Tensor
 
 from pretrain.checkpoint import load_checkpoint
-from transfer.dense.adashare import AdaShare, select_probability
+from pretrain.train import TrainingDivergedError
+from transfer.dense.adashare import AdaShare, Decision, select_probability
 from transfer.dense.config import AdaShareConfig, MultitaskConfig, NetworkConfig, SharingConfig
-from transfer.dense.data import Sampler, Scene, ViewConfig, scene_set
+from transfer.dense.data import Sampler, Scene, ViewConfig, scene_set, seeded_generator
 from transfer.dense.gradients import build_balancer
 from transfer.dense.losses import DenseTask, dense_tasks
-from transfer.dense.search import Parts, PolicySearch, draw_policies
+from transfer.dense.search import WEIGHTS, Parts, PolicySearch, draw_policies
 from transfer.dense.sharing import build_network
 from transfer.dense.training import WeightSteps, evaluate, fit
+from transfer.pathways.gates import gumbel_soft
 
 CONFIG = MultitaskConfig(
     tasks=("segmentation", "depth"),
@@ -57,22 +61,31 @@ def _sampler(count: int = 6, *, labelled: bool = True) -> Sampler:
     return Sampler(scenes, tuple(task.name for task in TASKS), view, CONFIG.batch_size, (0,))
 
 
-def _steps(architecture: str = "adashare", balancer: str = "fixed", config: MultitaskConfig = CONFIG) -> WeightSteps:
-    network = build_network(architecture, TASKS, config.network, SharingConfig(), seed=0)
-    return WeightSteps(
-        network, build_balancer(balancer, TASKS, config.balance, architecture=architecture), TASKS, config
-    )
+def _steps(
+    architecture: str = "adashare", balancer: str = "fixed", config: MultitaskConfig = CONFIG, device: str = "cpu"
+) -> WeightSteps:
+    network = build_network(architecture, TASKS, config.network, SharingConfig(), seed=0).to(device)
+    rule = build_balancer(balancer, TASKS, config.balance, architecture=architecture).to(device)
+    return WeightSteps(network, rule, TASKS, config)
 
 
-def _search(config: MultitaskConfig = CONFIG) -> PolicySearch:
-    sampler = _sampler()
-    scores = iter(range(1000))
+def _search(
+    config: MultitaskConfig = CONFIG,
+    *,
+    scores: Iterable[float] = (0, 1, 2),
+    labelled: bool = True,
+    device: str = "cpu",
+) -> PolicySearch:
+    """A search whose rounds score as given, over and over."""
+    sampler = _sampler(labelled=labelled)
+    endless = itertools.cycle(scores)
 
     def validate(draw: Callable[[int], None]) -> float:
         draw(0)
-        return float(next(scores) % 3)
+        return float(next(endless))
 
-    return PolicySearch(_steps(config=config), Parts(sampler, sampler, sampler), seed=0, validate=validate)
+    steps = _steps(config=config, device=device)
+    return PolicySearch(steps, Parts(sampler, sampler, sampler), seed=0, validate=validate, device=device)
 
 
 def _weights(network: torch.nn.Module) -> dict[str, Tensor]:
@@ -112,8 +125,18 @@ def test_rounds_open_block_after_block_and_cool_down() -> None:
     assert [record.opened for record in result.rounds] == [1, 2, 3, 4, 5, 6, 7, 8]
     for number, record in enumerate(result.rounds):
         assert record.temperature == pytest.approx(5 * 0.965**number)
-    assert pytest.approx(1.006, abs=1e-3) == 5 * 0.965**45
     assert [record.score for record in result.rounds] == [None] * 7 + [0.0]
+
+
+def test_after_45_rounds_decisions_are_drawn_at_a_fifth_of_the_first_temperature() -> None:
+    search = _search(replace(CONFIG, adashare=replace(CONFIG.adashare, policy_phases=46)))
+    search.position = search.total_steps - 2  # the last round: one step of the weights, one of the policy
+    expected = gumbel_soft(search.network.logits.detach(), tau=1.00624, generator=seeded_generator(0, WEIGHTS, 45))
+    decisions: list[Sequence[Sequence[Decision]]] = []
+    result = search.run(tick=lambda note: decisions.append(search.network.decisions))
+    drawn = torch.stack([torch.stack([torch.as_tensor(weights) for weights in row]) for row in decisions[0]])
+    torch.testing.assert_close(drawn, expected, rtol=0, atol=1e-5)
+    assert [record.temperature for record in result.rounds] == [pytest.approx(1.006, abs=5e-4)]
 
 
 def test_a_search_that_is_told_to_end_finishes_its_step_and_saves(tmp_path: Path) -> None:
@@ -150,6 +173,69 @@ def test_a_closed_block_stays_as_it_started(init: Literal["all_chosen", "random"
         for task in range(2):
             assert record.probabilities[task][:closed] == start[task][:closed]
             assert all(p != q for p, q in zip(record.probabilities[task][closed:], start[task][closed:], strict=True))
+
+
+@pytest.mark.parametrize("sparsity_form", ["paper", "code"])
+@pytest.mark.parametrize("sharing_form", ["paper", "code"])
+def test_a_policy_step_without_labels_follows_both_losses_and_the_decay(
+    sparsity_form: Literal["paper", "code"], sharing_form: Literal["paper", "code"]
+) -> None:
+    settings = replace(
+        CONFIG.adashare,
+        sparsity_form=sparsity_form,
+        sharing_form=sharing_form,
+        sparsity_weight=0.3,
+        sharing_weight=0.7,
+        policy_weight_decay=0.11,
+    )
+    search = _search(replace(CONFIG, adashare=settings), labelled=False)
+    start = torch.randn(2, 8, 2, generator=seeded_generator(1)).requires_grad_()
+    search.network.logits.data.copy_(start.detach())
+    search.position = 2 + 2 * 2 + 1  # the policy step of the third round: blocks 5, 6 and 7 are open
+    search._step()
+
+    alpha = start.softmax(-1)[..., 0]
+    sparsity = torch.log(alpha) if sparsity_form == "paper" else -torch.log(1 - alpha)
+    distances = {
+        "paper": [(8 - block) / 8 * (alpha[0, block] - alpha[1, block]).abs() for block in (5, 6, 7)],
+        "code": [(block + 1) / 8 * (start[0, block, 0] - start[1, block, 0]).abs() for block in range(8)],
+    }
+    loss = 0.3 * sparsity[:, 5:].mean(1).sum() + 0.7 * torch.stack(distances[sharing_form]).sum()
+    (expected,) = torch.autograd.grad(loss, [start])
+    expected[:, 5:] += 0.11 * start.detach()[:, 5:]
+    torch.testing.assert_close(search.network.logits.grad, expected)
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf])
+def test_a_round_whose_score_is_not_finite_is_refused(score: float) -> None:
+    search = _search(scores=[score])
+    search.position = search.total_steps - 1
+    with pytest.raises(ValueError, match=f"round 8 of the policy search, seed 0, scores {score} on the"):
+        search.run()
+
+
+@pytest.mark.parametrize("phase", ["search", "fit"])
+def test_a_diverged_network_is_refused_at_the_next_checkpoint(phase: str, tmp_path: Path) -> None:
+    config = replace(CONFIG, head_learning_rate=1e30, trunk_learning_rate=1e30)
+    checkpoint, notes = tmp_path / "checkpoint.pt", list[str]()
+    with pytest.raises(TrainingDivergedError, match="weights are not finite; use a smaller learning rate"):
+        if phase == "search":
+            _search(config).run(checkpoint=checkpoint, checkpoint_every_s=0, tick=notes.append)
+        else:
+            steps = _steps("hard", config=config)
+            fit(
+                steps,
+                _sampler(),
+                iterations=18,
+                seed=(0,),
+                checkpoint=checkpoint,
+                checkpoint_every_s=0,
+                tick=notes.append,
+            )
+    assert 0 < len(notes) < 4
+    saved = load_checkpoint(checkpoint)["network"]
+    trained = [name for name in saved if name.endswith("weight")]
+    assert len(trained) > 20 and all(bool(torch.isfinite(saved[name]).all()) for name in trained)
 
 
 def test_the_best_round_with_all_blocks_open_is_kept() -> None:
@@ -266,3 +352,50 @@ def test_policies_are_drawn_from_the_probabilities_of_all_blocks() -> None:
     undecided = draw_policies(torch.zeros(2, 8, 2), 8, seed=0)
     assert len({str(policy) for policy in undecided}) == 8
     assert undecided == draw_policies(torch.zeros(2, 8, 2), 8, seed=0) != draw_policies(torch.zeros(2, 8, 2), 8, seed=1)
+
+
+on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
+
+
+@pytest.mark.gpu
+@on_a_gpu
+def test_a_step_on_a_gpu_is_the_one_on_the_cpu() -> None:
+    config = replace(CONFIG, network=replace(CONFIG.network, dropout=0.0))  # its draws differ between devices
+    batch = _sampler().batch(0)
+
+    def moves(device: str) -> dict[str, Tensor]:
+        steps = _steps("hard", config=config, device=device)
+        before = _weights(steps.network)
+        # not Adam, whose first step is the sign of gradients that may be rounding noise
+        optimizer = torch.optim.SGD(steps.network.parameters(), lr=0.01)
+        losses = steps.step(optimizer, batch.to(device), seed=(0,))
+        assert all(loss is not None and math.isfinite(loss) for loss in losses)
+        return {name: (value - before[name]).cpu().double() for name, value in _weights(steps.network).items()}
+
+    on_cpu = moves("cpu")
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        on_gpu = moves("cuda")
+    assert len(on_cpu) == len(on_gpu) > 20
+    for name, move in on_cpu.items():
+        assert float((on_gpu[name] - move).norm()) <= 1e-2 * float(move.norm()) + 1e-6, name
+
+
+@pytest.mark.gpu
+@on_a_gpu
+def test_a_search_on_a_gpu_continues_from_its_checkpoint(tmp_path: Path) -> None:
+    def interrupt(note: str) -> None:
+        if note.startswith("round 4/8"):
+            raise Stop
+
+    path = tmp_path / "checkpoint.pt"
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        expected = _search(device="cuda").run()
+        with pytest.raises(Stop):
+            _search(device="cuda").run(checkpoint=path, checkpoint_every_s=0, tick=interrupt)
+        resumed = _search(device="cuda")
+        result = resumed.run(checkpoint=path)
+    assert load_checkpoint(path)["position"] == resumed.total_steps
+    assert [record.opened for record in result.rounds] == [1, 2, 3, 4, 5, 6, 7, 8]
+    # a policy step moves a logit by 0.01; sums on a GPU have no fixed order
+    torch.testing.assert_close(result.logits, expected.logits, rtol=0, atol=1e-3)
+    assert float((result.logits - 0.5).abs().max()) > 0.03

@@ -32,7 +32,16 @@ from transfer.dense.plan import TaskPlan
 from transfer.dense.search import Parts, PolicySearch, SearchResult, draw_policies
 from transfer.dense.sharing import SharingNetwork, build_network, reference_parameters
 from transfer.dense.table import mean_delta
-from transfer.dense.training import Evaluation, Tick, WeightSteps, evaluate, fit, predict
+from transfer.dense.training import (
+    CHECKPOINT_EVERY_S,
+    Evaluation,
+    Tick,
+    WeightSteps,
+    evaluate,
+    fit,
+    predict,
+    refuse_infinite_score,
+)
 from transfer.pathways.cost import count_flops
 
 SHOWN_SCENES = 6
@@ -46,6 +55,7 @@ class Rows:
     Args:
         out: folder of all rows.
         tick_of: name of a run -> what is called after each of its steps.
+        checkpoint_every_s: seconds between two checkpoints of a run.
     """
 
     def __init__(
@@ -56,10 +66,11 @@ class Rows:
         out: Path,
         device: str,
         tick_of: Callable[[str], Tick],
+        checkpoint_every_s: float = CHECKPOINT_EVERY_S,
     ) -> None:
         self.config, self.scenes, self.out, self.device = config, scenes, out, device
         self.tasks = dense_tasks(config, classes=scenes.classes, class_weights=scenes.class_weights)
-        self.tick_of = tick_of
+        self.tick_of, self.checkpoint_every_s = tick_of, checkpoint_every_s
         self.view = ViewConfig(config.crop, config.scale, config.flip, scenes.depth)
         self.parts = scenes.parts or random_split(scenes.train, 1 - config.adashare.weight_part, seed=1)
         self.reference_parameters = reference_parameters(config)
@@ -70,9 +81,7 @@ class Rows:
         """Training steps of all rows and seeds."""
         config, search = self.config, self.config.adashare
         weight, policy = (self._sampler(part).batches_per_epoch for part in self.parts)
-        weight = weight if search.weight_iterations is None else search.weight_iterations
-        policy = policy if search.policy_iterations is None else search.policy_iterations
-        rounds = search.policy_phases * (weight + policy)
+        rounds = search.policy_phases * ((search.weight_iterations or weight) + (search.policy_iterations or policy))
         adashare = search.warmup_iterations + rounds + search.samples * config.iterations
         per_seed = sum(adashare if name == "adashare" else config.iterations for name, _ in config.runs)
         return per_seed * len(config.seeds)
@@ -130,6 +139,7 @@ class Rows:
             device=self.device,
             checkpoint=checkpoint,
             tick=self.tick_of(note),
+            checkpoint_every_s=self.checkpoint_every_s,
         )
 
     def _evaluate(
@@ -193,9 +203,12 @@ class Rows:
             own = folder / f"sample-{number}"
             own.mkdir(exist_ok=True)
             if not (own / "result.json").exists():
-                self._fit(steps, own / "checkpoint.pt", f"{row}, seed {seed}, policy {number + 1}", seed)
+                run = f"{row}, seed {seed}, policy {number + 1}"
+                self._fit(steps, own / "checkpoint.pt", run, seed)
                 validation = self._evaluate(network, self.scenes.val)
-                result = {"policy": policy, "score": self._score(validation, seed)}
+                score = self._score(validation, seed)
+                refuse_infinite_score(score, run)
+                result = {"policy": policy, "score": score}
                 result |= self._finish(own, network, validation) | {"pruned": self._pruned(network, policy)}
                 write_record(own / "result.json", result)
                 (own / "checkpoint.pt").unlink(missing_ok=True)
@@ -232,7 +245,11 @@ class Rows:
             validate=lambda draw: self._score(self._evaluate(steps.network, self.scenes.val, draw), seed),
             device=self.device,
         )
-        return search.run(checkpoint=folder / "checkpoint-search.pt", tick=self.tick_of(f"{row}, seed {seed}"))
+        return search.run(
+            checkpoint=folder / "checkpoint-search.pt",
+            tick=self.tick_of(f"{row}, seed {seed}"),
+            checkpoint_every_s=self.checkpoint_every_s,
+        )
 
     def _score(self, evaluation: Evaluation, seed: int) -> float:
         """What policies are chosen by."""

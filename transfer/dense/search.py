@@ -45,6 +45,7 @@ from transfer.dense.training import (
     WeightSteps,
     held_signals,
     refuse_infinite,
+    refuse_infinite_score,
     schedule,
     weight_groups,
     weighted_losses,
@@ -112,9 +113,8 @@ class PolicySearch:
         self.network: AdaShare = steps.network
         self.validate = validate
         self.config: AdaShareConfig = steps.config.adashare
-        weight, policy = self.config.weight_iterations, self.config.policy_iterations
-        self.weight_steps = parts.for_weights.batches_per_epoch if weight is None else weight
-        self.policy_steps = parts.for_policy.batches_per_epoch if policy is None else policy
+        self.weight_steps = self.config.weight_iterations or parts.for_weights.batches_per_epoch
+        self.policy_steps = self.config.policy_iterations or parts.for_policy.batches_per_epoch
         initial_logits(self.network.logits, self.config.init, generator=seeded_generator(seed, INIT))
         self.adam = self._weight_optimizer(torch.optim.Adam, betas=(0.5, 0.999))
         self.sgd = self._weight_optimizer(torch.optim.SGD, momentum=0.9)
@@ -141,7 +141,12 @@ class PolicySearch:
         tick: Tick | None = None,
         checkpoint_every_s: float = CHECKPOINT_EVERY_S,
     ) -> SearchResult:
-        """All phases from where the checkpoint stands."""
+        """All phases from where the checkpoint stands.
+
+        Raises:
+            TrainingDivergedError: the weights are not finite when a checkpoint is due or at the end.
+            ValueError: the score of a round is not finite.
+        """
         if checkpoint is not None and checkpoint.exists():
             self._load(load_checkpoint(checkpoint))
         saved = time.monotonic()
@@ -150,6 +155,7 @@ class PolicySearch:
                 note = self._step()
                 self.position += 1
                 if checkpoint is not None and (ending() or time.monotonic() - saved >= checkpoint_every_s):
+                    refuse_infinite(self.network)
                     write_state(checkpoint, self._state())
                     saved = time.monotonic()
                 if tick is not None:
@@ -236,6 +242,7 @@ class PolicySearch:
                 self.network.decide(sample_policy(logits, opened, generator=generator))
 
             score = self.validate(draw)
+            refuse_infinite_score(score, f"round {number + 1} of the policy search, seed {self.seed},")
             if self.best is None or score > self.best["score"]:
                 self.best = {"round": number, "score": score, "logits": logits.cpu().clone()}
         record = {"opened": opened, "temperature": temperature, "score": score}

@@ -8,6 +8,7 @@ Source: AdaShare (`adashare.md` 2.3): Adam(0.5, 0.999), weight decay, separate r
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -139,7 +140,7 @@ def fit(
             caller removes it.
 
     Raises:
-        TrainingDivergedError: the weights are not finite at the end.
+        TrainingDivergedError: the weights are not finite when a checkpoint is due or at the end.
     """
     network, config = steps.network, steps.config
     optimizer = torch.optim.Adam(
@@ -160,6 +161,7 @@ def fit(
             if (iteration + 1) % sampler.batches_per_epoch == 0:
                 steps.epoch_end()
             if checkpoint is not None and (ending() or time.monotonic() - saved >= checkpoint_every_s):
+                refuse_infinite(network)
                 state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "steps": steps.state()}
                 write_state(checkpoint, {**state, "iteration": iteration + 1})
                 saved = time.monotonic()
@@ -201,6 +203,15 @@ def refuse_infinite(network: nn.Module) -> None:
     """Raises TrainingDivergedError unless all weights are finite."""
     if not all(bool(torch.isfinite(parameter).all()) for parameter in network.parameters()):
         raise TrainingDivergedError("training diverged: weights are not finite; use a smaller learning rate")
+
+
+def refuse_infinite_score(score: float, what: str) -> None:
+    """Raises ValueError unless a score is finite: no other compares as better than NaN."""
+    if not math.isfinite(score):
+        raise ValueError(
+            f"{what} scores {score} on the validation scenes: training diverged, or a metric is undefined; use a "
+            "smaller learning rate or more iterations"
+        )
 
 
 @dataclass(frozen=True)
