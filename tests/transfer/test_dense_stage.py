@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import importlib.util
 import json
+import math
 import multiprocessing
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -16,11 +17,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from pretrain.checkpoint import load_checkpoint
 from pretrain.train import TrainingDivergedError
 from transfer.dense.config import AdaShareConfig, MultitaskConfig, NetworkConfig
+from transfer.dense.data import Scene, SceneSource, stack
+from transfer.dense.losses import dense_tasks
+from transfer.dense.readers import read_dense
+from transfer.dense.rows import Rows
+from transfer.dense.sharing import build_network
 from transfer.dense.stage import train_multitask
+from transfer.dense.training import Tick, predict
 
 CONFIG = MultitaskConfig(
     layout="nyuv2",
@@ -37,18 +45,29 @@ CONFIG = MultitaskConfig(
 )
 
 
-def _scenes() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("dense_scenes", Path(__file__).with_name("dense_scenes.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+TASKONOMY = replace(
+    CONFIG,
+    layout="taskonomy",
+    tasks=("segmentation", "normals", "depth", "keypoints", "edges"),
+    loss_weights=(1.0, 3.0, 2.0, 7.0, 7.0),
+    architectures=("hard",),
+    balancers=("fixed", "dwa"),
+    batch_size=4,
+    iterations=3,
+    metrics="taskonomy",
+    seeds=(0,),
+)
+"""All training scenes are one batch, so that DWA weighs the losses of the third iteration."""
+
+
+class Stop(Exception):
+    """The run is interrupted."""
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data(scenes: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("nyuv2")
-    _scenes().write_nyuv2(folder)
+    scenes.write_nyuv2(folder)
     return folder
 
 
@@ -131,8 +150,6 @@ def test_adashare_chooses_among_trained_policies_by_validation(
 def test_every_run_leaves_weights_statistics_and_a_picture(
     finished: tuple[Path, dict[str, Any], list[int]],
 ) -> None:
-    from safetensors.torch import load_file
-
     out, _, _ = finished
     for row in ("single_task", "hard", "adashare"):
         for seed in CONFIG.seeds:
@@ -188,19 +205,108 @@ def test_jobs_that_are_told_to_end_save_their_networks(data: Path, tmp_path: Pat
     assert all(0 < load_checkpoint(path)["iteration"] < 10**6 for path in saved)
 
 
-def test_an_interrupted_experiment_ends_with_the_same_numbers(
+def _files(folder: Path) -> dict[str, bytes]:
+    """What a row leaves, without the seconds that it took."""
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    result = json.loads(files["result.json"])
+    return files | {"result.json": json.dumps({key: result[key] for key in result if key != "seconds"}).encode()}
+
+
+def test_adashare_goes_on_after_the_very_step_that_was_its_last(
     finished: tuple[Path, dict[str, Any], list[int]], data: Path, tmp_path: Path
 ) -> None:
-    class Stop(Exception):
-        pass
+    whole, summary, _ = finished
+    out = tmp_path / "again"
+    shutil.copytree(whole, out)
+    (out / "summary.json").unlink()
+    shutil.rmtree(out / "runs" / "adashare" / "seed-0")
+    scenes = read_dense(CONFIG, data)
 
-    def interrupt(step: int, total: int, note: str) -> None:
-        if note.startswith("adashare, seed 0"):
-            raise Stop
+    def steps_until(last: str) -> list[str]:
+        """Train until the first step with this note is done; the notes of all steps."""
+        notes: list[str] = []
 
-    with pytest.raises(Stop):
-        train_multitask(CONFIG, data, out=tmp_path, progress=interrupt)
-    assert not (tmp_path / "summary.json").exists()
-    resumed = train_multitask(CONFIG, data, out=tmp_path)
-    _, summary, _ = finished
-    assert [row["metrics"] for row in resumed["rows"]] == [row["metrics"] for row in summary["rows"]]
+        def tick_of(run: str) -> Tick:
+            def tick(note: str) -> None:
+                notes.append(f"{run}: {note}")
+                if notes[-1] == last:
+                    raise Stop
+
+            return tick
+
+        rows = Rows(CONFIG, scenes, out=out / "runs", device="cpu", tick_of=tick_of, checkpoint_every_s=0)
+        rows.train("single_task", "fixed", 0)
+        with pytest.raises(Stop):
+            rows.train("adashare", "fixed", 0)
+        return notes
+
+    searched = steps_until("adashare, seed 0: round 3/8, 3 blocks open")
+    assert len(searched) == 1 + 2 + 2 + 1
+    retrained = steps_until("adashare, seed 0, policy 2: iteration 1/2")
+    assert retrained[0] == searched[-1] and len(retrained) == 17 - len(searched) + 2 + 1
+    rest: list[str] = []
+    resumed = train_multitask(CONFIG, data, out=out, progress=lambda step, total, note: rest.append(note))
+    assert rest == ["adashare, seed 0, policy 2: iteration 2/2"]
+    assert resumed["table"] == summary["table"]
+    row = Path("runs") / "adashare" / "seed-0"
+    assert len(_files(whole / row)) == 5 + 2 * 4
+    assert _files(out / row) == _files(whole / row)
+
+
+def test_a_policy_that_cannot_be_scored_is_refused(
+    finished: tuple[Path, dict[str, Any], list[int]], data: Path, tmp_path: Path
+) -> None:
+    class Fading:
+        """Scenes whose pictures can be read twice."""
+
+        def __init__(self, source: SceneSource) -> None:
+            self.source, self.read_so_far = source, 0
+
+        def read(self, row: int) -> Scene:
+            scene = self.source.read(row)
+            self.read_so_far += 1
+            return scene if self.read_so_far <= 2 else replace(scene, image=scene.image * math.nan)
+
+    scenes = read_dense(CONFIG, data)
+    assert len(scenes.val) == 2  # the search reads them once, in its last round
+    scenes = replace(scenes, val=replace(scenes.val, source=Fading(scenes.val.source)))
+    rows = Rows(CONFIG, scenes, out=tmp_path, device="cpu", tick_of=lambda run: lambda note: None)
+    rows.reference[0] = finished[1]["rows"][0]["runs"][0]
+    with pytest.raises(ValueError, match="adashare, seed 0, policy 1 scores nan on the validation scenes"):
+        rows.train("adashare", "fixed", 0)
+    assert not list(tmp_path.rglob("result.json"))
+
+
+@pytest.fixture(scope="module")
+def taskonomy(scenes: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, Any]]:
+    data, out = tmp_path_factory.mktemp("taskonomy"), tmp_path_factory.mktemp("multitask")
+    scenes.write_taskonomy(data)
+    return data, out, train_multitask(TASKONOMY, data, out=out)
+
+
+def test_taskonomys_table_has_its_losses_as_columns(taskonomy: tuple[Path, Path, dict[str, Any]]) -> None:
+    data, out, summary = taskonomy
+    names, *lines = list(csv.reader((out / "table.csv").read_text().splitlines()))
+    wanted = ["segmentation CE", "normals Cosine", "depth L1", "keypoints L1", "edges L1"]
+    assert names[4:-3] == wanted and len(lines) == 3
+    scenes = read_dense(TASKONOMY, data)
+    tasks = dense_tasks(TASKONOMY, classes=scenes.classes, class_weights=scenes.class_weights)
+    network = build_network("hard", tasks, TASKONOMY.network, TASKONOMY.sharing, seed=0).eval()
+    network.load_state_dict(load_file(out / "runs" / "hard" / "seed-0" / "weights.safetensors"))
+    errors = []
+    for index in range(2):
+        scene = scenes.test.read(index)
+        prediction = predict(network, stack([scene], TASKONOMY.tasks).images)["depth"]
+        depth, known = scene.labels["depth"], scene.labels["depth"] > 0
+        errors.append((prediction[0].repeat_interleave(8, 1).repeat_interleave(8, 2) - depth).abs()[known])
+    expected = float(torch.cat(errors).mean())
+    assert lines[1][0] == "hard" and float(lines[1][names.index("depth L1")]) == pytest.approx(expected, abs=0.00051)
+    assert summary["rows"][1]["metrics"]["depth"]["l1"]["mean"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_row_per_balancer_trains_other_weights(taskonomy: tuple[Path, Path, dict[str, Any]]) -> None:
+    _, out, summary = taskonomy
+    assert [row["name"] for row in summary["rows"]] == ["single_task", "hard", "hard+dwa"]
+    fixed, dwa = (load_file(out / "runs" / row / "seed-0" / "weights.safetensors") for row in ("hard", "hard+dwa"))
+    assert fixed.keys() == dwa.keys() and len(fixed) > 20
+    assert any(not torch.equal(value, dwa[name]) for name, value in fixed.items())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from transfer.dense.losses import DenseTask
-from transfer.dense.table import Comparison, as_csv, as_markdown, header
+from transfer.dense.table import Comparison, as_csv, as_markdown, header, table_rows
 
 TASKS = (DenseTask("segmentation", 3), DenseTask("depth", 1))
 
@@ -58,6 +59,30 @@ def test_rows_on_different_images_are_not_compared() -> None:
 def test_one_seed_has_no_deviation() -> None:
     values = Comparison({"single_task": [_statistics(0)]}, TASKS, seed=0).metrics("single_task")
     assert math.isnan(values["depth"]["abs"]["std"]) and values["depth"]["abs"]["mean"] > 0
+
+
+def test_cells_have_the_published_digits_and_a_dash_where_nothing_was_measured() -> None:
+    def cells(taskonomy: bool, metrics: dict[str, dict[str, float]]) -> list[str]:
+        row = {
+            "name": "hard+dwa",
+            "parameters": {"ratio": 1.07, "trunk": 1, "total": 1234567},
+            "flops": {"trunk": 1, "total": 2.5e9},
+            "metrics": {
+                task: {name: {"mean": mean, "std": 0.0} for name, mean in values.items()}
+                for task, values in metrics.items()
+            },
+            "improvement": {"total": 1.234, "ci95": (-0.126, math.nan)},
+        }
+        tasks = [replace(task, taskonomy_metrics=taskonomy) for task in TASKS]
+        (line,) = table_rows([row], tasks)
+        assert line[:4] == ["hard+dwa", "1.070", "1.235", "2.500"] and line[-3:] == ["1.23", "-0.13", "-"]
+        assert len(line) == len(header(tasks))
+        return line[4:-3]
+
+    depth = {"delta3": 99.96, "delta1": 61.24, "delta2": 80.0, "rel": 0.3456, "abs": 0.1234}  # by name, not by place
+    standard = {"segmentation": {"pixel_accuracy": math.nan, "miou": 12.345}, "depth": depth}
+    assert cells(False, standard) == ["12.3", "-", "0.123", "0.346", "61.2", "80.0", "100.0"]
+    assert cells(True, {"segmentation": {"cross_entropy": 1.23456}, "depth": {"l1": 0.02551}}) == ["1.235", "0.026"]
 
 
 def test_tables_as_text() -> None:
