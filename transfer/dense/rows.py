@@ -81,7 +81,9 @@ class Rows:
         """Training steps of all rows and seeds."""
         config, search = self.config, self.config.adashare
         weight, policy = (self._sampler(part).batches_per_epoch for part in self.parts)
-        rounds = search.policy_phases * ((search.weight_iterations or weight) + (search.policy_iterations or policy))
+        weight = weight if search.weight_iterations is None else search.weight_iterations
+        policy = policy if search.policy_iterations is None else search.policy_iterations
+        rounds = search.policy_phases * (weight + policy)
         adashare = search.warmup_iterations + rounds + search.samples * config.iterations
         per_seed = sum(adashare if name == "adashare" else config.iterations for name, _ in config.runs)
         return per_seed * len(config.seeds)

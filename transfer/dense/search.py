@@ -113,8 +113,9 @@ class PolicySearch:
         self.network: AdaShare = steps.network
         self.validate = validate
         self.config: AdaShareConfig = steps.config.adashare
-        self.weight_steps = self.config.weight_iterations or parts.for_weights.batches_per_epoch
-        self.policy_steps = self.config.policy_iterations or parts.for_policy.batches_per_epoch
+        weight, policy = self.config.weight_iterations, self.config.policy_iterations
+        self.weight_steps = parts.for_weights.batches_per_epoch if weight is None else weight
+        self.policy_steps = parts.for_policy.batches_per_epoch if policy is None else policy
         initial_logits(self.network.logits, self.config.init, generator=seeded_generator(seed, INIT))
         self.adam = self._weight_optimizer(torch.optim.Adam, betas=(0.5, 0.999))
         self.sgd = self._weight_optimizer(torch.optim.SGD, momentum=0.9)
