@@ -26,7 +26,7 @@ from pipelines.progress import Display, Progress
 from pipelines.rendering import ShardConfig
 from pipelines.stages import STAGES, Stage
 from pipelines.status import STATUS_NAME, WORK
-from sim.dataset import adopt_shard, begin_dataset, close_dataset, shard_plan
+from sim.dataset import adopt_shard, begin_change, begin_dataset, close_dataset, shard_plan
 from sim.journal import move_journal
 from sim.shards import RenderConfig, finished_shard, read_record, shard_name
 from sim.wire import Device
@@ -58,7 +58,7 @@ def render_on_cluster(
 
     Raises:
         BadPlace: the place does not fit the device.
-        ValueError: a bad argument, or `out` holds another configuration's data.
+        ValueError: a bad argument, or `out` holds data of another configuration, renderer or device.
         StageFailed: Blender cannot work there; finished shards are kept.
         DirectoryBusy: another command is at work in `out`.
     """
@@ -71,7 +71,7 @@ def render_on_cluster(
             f"allowed: 1 to {gpus}, or no --cluster for several workers on a GPU"
         )
     begun = time.monotonic()
-    rendered, missing = 0, list[str]()
+    rendered, missing, versions = 0, list[str](), set[str]()
     with alone(out):
         wanted = begin_dataset(config, out, num_images, shards)
         todo = [shard for shard in wanted if finished_shard(config, out, *shard) is None]
@@ -90,7 +90,7 @@ def render_on_cluster(
                     there = {handle.digest for handle in handles.values() if flow.store.has(handle.digest)}
                     for start, handle in handles.items():
                         try:
-                            images = _take(flow, handle, out, shard_name(start // config.images_per_shard))
+                            images = _take(flow, handle, out, shard_name(start // config.images_per_shard), versions)
                         except StageFailed as error:
                             if not _died(flow, handle):
                                 raise  # the other shards would fail alike
@@ -106,17 +106,20 @@ def render_on_cluster(
 
 def _submit(flow: Flow, config: RenderConfig, out: Path, start: int, count: int, device: Device) -> Handle:
     """Ask for a shard; what a call without a cluster has rendered of it is gone on with."""
-    handle = flow.submit("render_shard", ShardConfig(config, start, count), knobs={"device": device})
+    handle = flow.submit("render_shard", ShardConfig(config, start, count, device), knobs={"device": device})
     journal = out / f"{shard_name(start // config.images_per_shard)}.journal"
     if journal.exists():
         move_journal(journal, flow.store.partial(handle.digest) / journal.name)
     return handle
 
 
-def _take(flow: Flow, handle: Handle, out: Path, name: str) -> int:
+def _take(flow: Flow, handle: Handle, out: Path, name: str, versions: set[str]) -> int:
     """Wait for a shard and link it into `out`; the number of its images.
 
     A shard with scenes that cannot be rendered is no artifact; its other images lie where it was made.
+
+    Args:
+        versions: of the renderers whose shards this call has linked; a further one has to fit those in `out`.
     """
     try:
         folder = flow.result(handle).path
@@ -125,9 +128,12 @@ def _take(flow: Flow, handle: Handle, out: Path, name: str) -> int:
         record = read_record(folder, name)
         if record is None or not record["failed"]:
             raise
-    adopt_shard(folder, out, name)
-    record = read_record(out, name)
+    record = read_record(folder, name)
     assert record is not None
+    if record["renderer"] not in versions:
+        begin_change(out, record["renderer"])
+        versions.add(record["renderer"])
+    adopt_shard(folder, out, name)
     return int(record["images"])
 
 

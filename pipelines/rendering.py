@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pipelines.job import Session
 from sim.dataset import assemble_dataset, shard_plan
 from sim.params import SimParams
-from sim.render import SceneFailure, ScenesFailed
-from sim.shardrun import RendererFactory
+from sim.render import Renderer, SceneFailure, ScenesFailed
 from sim.shards import Progress, RenderConfig, catalog_of, open_renderer, render_shard
 from sim.wire import Device
 
@@ -41,6 +41,13 @@ class DatasetConfig:
             yield ShardConfig(self.render, start, count, device)
 
 
+class KeptRenderer(Renderer, Protocol):
+    """A renderer that goes on from shard to shard."""
+
+    def log_to(self, log: Path) -> None:
+        """Collect what it prints from the next scene on in another file."""
+
+
 def shard_stage(
     config: ShardConfig,
     *,
@@ -50,7 +57,7 @@ def shard_stage(
     log: Path,
     device: Device = "cpu",
     progress: Progress | None = None,
-    factory: RendererFactory = open_renderer,
+    factory: Callable[..., AbstractContextManager[KeptRenderer]] = open_renderer,
 ) -> dict[str, Any]:
     """Stage `render_shard`: one shard by the Blender child that this process keeps from shard to shard.
 
@@ -63,6 +70,7 @@ def shard_stage(
     render = config.render
     key = (render.settings(), catalog_of(render.catalog).digest(), device, threads)
     renderer = session.keep("blender", key, lambda: factory(render, device=device, threads=threads, log=log))
+    renderer.log_to(log)
     record = render_shard(render, out=out, start=config.start, count=config.count, renderer=renderer, progress=progress)
     if record["failed"]:
         # A shard with holes is no artifact: its digest promises all of its images.

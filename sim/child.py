@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import selectors
 import shutil
@@ -12,11 +13,15 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sim.wire import pack_line, split_frame
 
 WORKER = (sys.executable, "-m", "sim.blender.worker")
+SHARED_MEMORY = Path("/dev/shm")  # nosec B108 # holds folders that mkdtemp makes for this user alone
+PREFIX = "simpath-"
+HELD = "held"
+"""File in the folder of a child, locked as long as the process that started the child lives."""
 
 
 class ChildLost(Exception):
@@ -35,33 +40,34 @@ class Child:
         command: Sequence[str],
         log: Path | None,
         variables: Mapping[str, str],
-        pass_fds: tuple[int, ...],
         threads: int,
     ) -> None:
         """`variables` go into its environment, such as the one that says which GPU it sees."""
-        root = str(Path(__file__).parents[1])
+        code = str(Path(__file__).parents[1])
         environment = {**os.environ, **variables}
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [code, environment.get("PYTHONPATH")]))
         # Dask sets this to 1 for its children; Blender's denoiser and OpenMP follow it.
         environment["OMP_NUM_THREADS"] = str(threads)
         # In memory where there is such a place: Blender hands each picture over through a file in it. It
         # also is an empty home for Blender's user files, so that neither preferences nor start-up
         # scripts change a picture.
-        shared = Path("/dev/shm")  # nosec B108 # holds a folder that mkdtemp makes for this user alone
-        self.folder = tempfile.mkdtemp(prefix="simpath-", dir=shared if os.access(shared, os.W_OK) else None)
+        root = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
+        remove_left_folders(root)
+        self.folder = tempfile.mkdtemp(prefix=PREFIX, dir=root)
+        self._lock = _hold(Path(self.folder))
         environment["BLENDER_USER_RESOURCES"] = self.folder
-        self._log_path = log or Path(self.folder) / "blender.log"
+        self.log = log or Path(self.folder) / "blender.log"
+        """Where it prints; every scene that it is sent names the file for the output from there on."""
         self._buffer = bytearray()
         self.retiring = False
         """Takes no further scenes and is ended when it has delivered what it was sent."""
-        with self._log_path.open("ab") as log_file:
+        with self.log.open("ab") as log_file:
             self.process = subprocess.Popen(  # nosec B603 # our own module, arguments as a list
                 list(command),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log_file,
                 env=environment,
-                pass_fds=pass_fds,
                 bufsize=0,
             )
         assert self.process.stdin is not None and self.process.stdout is not None
@@ -103,9 +109,30 @@ class Child:
         for pipe in (self._stdin, self._stdout):
             pipe.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+        self._lock.close()
 
     def _death(self) -> str:
         status = self.process.wait()
         how = f"signal {-status}" if status < 0 else f"exit status {status}"
-        lines = self._log_path.read_text(errors="replace").strip().splitlines()
+        lines = self.log.read_text(errors="replace").strip().splitlines()
         return f"Blender ended with {how}" + (f" ({lines[-1][:200]})" if lines else "")
+
+
+def remove_left_folders(root: Path) -> None:
+    """Remove folders in `root` of children that were killed together with the process that had started them.
+
+    The lock says so, not a process id: processes of other containers may share `root`.
+    """
+    for folder in root.glob(f"{PREFIX}*"):
+        # not a child's, not ours to open, or in use
+        with suppress(OSError), (folder / HELD).open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _hold(folder: Path) -> IO[bytes]:
+    """A file whose lock keeps others from removing `folder`; it gets its name when it is locked."""
+    file = (folder / f"{HELD}.tmp").open("wb")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    Path(file.name).rename(folder / HELD)
+    return file

@@ -6,16 +6,17 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sim.assets import require_models, skipped_assets
 from sim.datacard import data_card
-from sim.files import to_json, write_atomically
+from sim.files import naming_full_disk, to_json, write_atomically
 from sim.shardrun import RendererFactory, ShardRun
 from sim.shards import (
     FORMAT_VERSION,
@@ -64,14 +65,16 @@ def render_dataset(
         images, rendered (by this call), shards, bytes, seconds, images_per_second, failed, complete.
 
     Raises:
-        ValueError: a bad argument, or `out` holds data of another configuration or of other assets.
+        ValueError: a bad argument, or `out` holds data of another configuration, of other assets, or of another
+            renderer or device.
         RenderError: Blender cannot work here.
         OSError: for example a full disk.
     """
     plan = shard_plan(config, num_images)
     wanted = begin_dataset(config, out, num_images, shards)
     begun = time.monotonic()
-    run = ShardRun(config, out, wanted, workers, device, progress, factory)
+    begin = functools.partial(begin_change, out)
+    run = ShardRun(config, out, wanted, workers, device, progress, factory, begin=begin)
     run.finish()
     return close_dataset(config, out, plan, rendered=run.rendered, seconds=time.monotonic() - begun)
 
@@ -90,9 +93,17 @@ def begin_dataset(
     require_models(catalog_of(config.catalog), config.models)
     out.mkdir(parents=True, exist_ok=True)
     refuse_foreign_data(config, out, num_images)
-    if (out / INDEX).exists() and not _holds(out, plan):
-        (out / INDEX).unlink()  # the set grows, or failed scenes are tried again: it is not complete meanwhile
     return plan[first:last]
+
+
+def begin_change(out: Path, version: str) -> None:
+    """Before shards made with `version` come into `out`: it is no complete set meanwhile, so its index goes.
+
+    Until then it stays the set that it was, also where Blender does not start. Raises ValueError when the shards there
+    were made with another version, or on another device.
+    """
+    require_renderer(_records(out), version, str(out))
+    (out / INDEX).unlink(missing_ok=True)
 
 
 def close_dataset(
@@ -198,19 +209,22 @@ def write_index(config: RenderConfig, out: Path, records: Sequence[Mapping[str, 
 
 def refuse_foreign_data(
     config: RenderConfig, out: Path, num_images: int, *, url: str | None = None, names: Collection[str] | None = None
-) -> None:
+) -> list[dict[str, Any]]:
     """See that nothing in `out` belongs to something else than this set.
 
     Args:
         url: where the files lie whose shard records were copied to `out`.
         names: all files there; default: those of `out`.
 
+    Returns:
+        The records of the shards there.
+
     Raises:
         ValueError: shards of another configuration or of other assets, more images than asked for, or files that would
             be written over and are not of a data set.
     """
     where = url or str(out)
-    records = [record for path in sorted(out.glob("shard-*.json")) if (record := read_record(out, path.stem))]
+    records = _records(out)
     for record in records:
         require_own(config, record, where)
     # a rendering that is killed after it wrote a .tar and before its .json leaves the journal too
@@ -224,14 +238,25 @@ def refuse_foreign_data(
     images = sum(record["count"] for record in records)
     if images > num_images:
         raise ValueError(f"{where} holds {images} images already, num_images is {num_images}; choose another directory")
+    return records
 
 
-def _holds(out: Path, plan: Sequence[tuple[int, int]]) -> bool:
-    records = [read_record(out, shard_name(number)) for number in range(len(plan))]
-    return all(
-        record is not None and record["count"] == count and not record["failed"]
-        for record, (_, count) in zip(records, plan, strict=True)
-    )
+def require_renderer(records: Iterable[Mapping[str, Any]], version: str, where: str) -> None:
+    """See that the shards in `where` were made with `version`: one set has the pixels of one renderer and device.
+
+    Raises ValueError naming the first other one.
+    """
+    for record in records:
+        if record["renderer"] != version:
+            raise ValueError(
+                f"{where} holds shards made with {record['renderer']}, here it is {version}; "
+                "choose another output directory, or that version and device"
+            )
+
+
+def _records(out: Path) -> list[dict[str, Any]]:
+    """Of every shard in `out`, in order."""
+    return [record for path in sorted(out.glob("shard-*.json")) if (record := read_record(out, path.stem))]
 
 
 def _link(source: Path, target: Path) -> None:
@@ -240,5 +265,10 @@ def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, temporary)
     except OSError:  # another file system, or one without hard links
-        shutil.copyfile(source, temporary)
+        try:
+            with naming_full_disk(target, f"{target.name} could not be written"):
+                shutil.copyfile(source, temporary)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
     temporary.replace(target)

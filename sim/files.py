@@ -16,10 +16,10 @@ def to_json(record: Mapping[str, Any]) -> bytes:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Temporary name in the same directory, flush to disk, rename."""
+    """Temporary name in the same directory, flush to disk, rename. Raises OSError; a full disk is named with `path`."""
     temporary = path.with_name(path.name + ".tmp")
     try:
-        with temporary.open("wb") as file:
+        with naming_full_disk(path, f"{path.name} could not be written"), temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -29,13 +29,11 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def naming_full_disk(out: Path, name: str) -> Iterator[None]:
-    """Turn the error of a full disk into one that says what could not be written."""
+def naming_full_disk(path: Path, what: str) -> Iterator[None]:
+    """Turn the error of a full disk into one that says what could not be done, and at which path."""
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise OSError(
-            error.errno, f"the disk is full: {name} could not be finished; finished shards are kept", str(out)
-        ) from error
+        raise OSError(error.errno, f"the disk is full: {what}", str(path)) from error

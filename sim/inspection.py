@@ -7,7 +7,7 @@ import json
 import re
 import tarfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,19 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from sim.dataset import INDEX
+from sim.files import write_atomically
 from sim.shards import Progress, file_sha256
+
+INDEX_FIELDS = {
+    "shards": list,
+    "classes": list,
+    "num_images": int,
+    "class_counts": dict,
+    "config": dict,
+    "failed": list,
+}
+SHARD_FIELDS = {"name": str, "images": int, "bytes": int, "sha256": str}
+"""What the readers here rely on."""
 
 
 class DataSetDamaged(ValueError):
@@ -45,15 +57,30 @@ def read_index(data: Path) -> dict[str, Any]:
         )
     try:
         index: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        missing = {"shards", "classes", "num_images", "class_counts", "config"} - set(index)
+        _check(index, INDEX_FIELDS, "index")
+        _check(index["config"], {"format": str}, "config")
+        for number, shard in enumerate(index["shards"]):
+            _check(shard, SHARD_FIELDS, f"shards[{number}]")
+        if not (index["shards"] and index["classes"] and all(isinstance(name, str) for name in index["classes"])):
+            raise ValueError("it names no shard, no class, or a class that is no text")
+        _check(index["class_counts"], dict.fromkeys(index["classes"], int), "class_counts")
     except ValueError as error:
         raise DataSetDamaged(f"{path} is damaged: {error}") from None
-    if missing:
-        raise DataSetDamaged(f"{path} lacks {sorted(missing)[0]!r}")
     for shard in index["shards"]:
         if not re.fullmatch(r"[^/\\]+\.tar", shard["name"]):
             raise DataSetDamaged(f"{path}: shard name {shard['name']!r} is not the plain name of a .tar beside it")
     return index
+
+
+def _check(record: Any, fields: Mapping[str, type], where: str) -> None:
+    """Raises ValueError naming the first field that `record` lacks or that is of another type."""
+    if not isinstance(record, dict):
+        raise ValueError(f"{where} is {type(record).__name__}; allowed: an object")
+    for name, kind in fields.items():
+        if name not in record:
+            raise ValueError(f"{where} lacks {name!r}")
+        if not isinstance(record[name], kind):
+            raise ValueError(f"{name!r} of {where} is {type(record[name]).__name__}; allowed: {kind.__name__}")
 
 
 def verify_dataset(data: Path, progress: Progress | None = None) -> Inspection:
@@ -64,7 +91,9 @@ def verify_dataset(data: Path, progress: Progress | None = None) -> Inspection:
         DataSetDamaged: a shard is missing, truncated or altered; all bad ones are named.
     """
     index = read_index(data)
-    shards = index["shards"]
+    shards, params = index["shards"], index["config"].get("params")
+    if not isinstance(params, dict):
+        raise DataSetDamaged(f"{data / INDEX} is damaged: config lacks 'params'")
     wrong = []
     for number, shard in enumerate(shards):
         path = data / shard["name"]
@@ -108,9 +137,9 @@ def contact_sheet(data: Path, out_png: Path, rows: int = 6, columns: int = 8, ti
         sheet.paste(picture.resize((tile, tile), Image.Resampling.LANCZOS), (x, y))
         text = _shorten(class_name, font, tile)
         draw.text((x + tile / 2, y + tile + 2), text, fill=(60, 60, 60), font=font, anchor="ma")
-    temporary = out_png.with_name(out_png.name + ".tmp")
-    sheet.save(temporary, "PNG")
-    temporary.replace(out_png)
+    encoded = io.BytesIO()
+    sheet.save(encoded, "PNG")
+    write_atomically(out_png, encoded.getvalue())
 
 
 def iterate_samples(data: Path, index: dict[str, Any]) -> Iterator[dict[str, bytes]]:
@@ -152,11 +181,14 @@ def _choose(data: Path, index: dict[str, Any], wanted: int) -> list[tuple[str, I
     for sample in iterate_samples(data, index):
         if len(chosen) >= goal:
             break
-        name = index["classes"][int(sample["cls"])]
+        label = int(sample["cls"])
+        if not (0 <= label < len(index["classes"]) and suffix in sample):
+            raise DataSetDamaged(f"{data}: sample {sample['key'].decode()} does not fit its {INDEX}")
+        name = index["classes"][label]
         if name in present and taken[name] < per_class:
             taken[name] += 1
             picture = Image.open(io.BytesIO(sample[suffix]), formats=("JPEG", "PNG", "WEBP")).convert("RGB")
-            chosen.append((int(sample["cls"]), name, picture))
+            chosen.append((label, name, picture))
     chosen.sort(key=lambda item: item[0])
     return [(name, picture) for _, name, picture in chosen]
 

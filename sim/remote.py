@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sim.assets import require_models
-from sim.dataset import CARD, INDEX, INFO, refuse_foreign_data, shard_plan, write_index
+from sim.dataset import CARD, INDEX, INFO, refuse_foreign_data, require_renderer, shard_plan, write_index
 from sim.shardrun import RendererFactory, ShardRun
 from sim.shards import Progress, RenderConfig, catalog_of, open_renderer, read_record, shard_name
 from sim.wire import Device
@@ -48,7 +48,8 @@ def render_to_url(
         As `render_dataset`.
 
     Raises:
-        ValueError: `url` holds data of another configuration or of other assets, or its protocol is not known.
+        ValueError: `url` holds data of another configuration, of other assets, or of another renderer or device, or its
+            protocol is not known.
         OSError: it cannot be written; one line.
     """
     plan = shard_plan(config, num_images)
@@ -61,7 +62,7 @@ def render_to_url(
         for name in there:
             if name.startswith("shard-") and name.endswith(".json"):
                 (staging / name).write_bytes(place.read(name))
-    refuse_foreign_data(config, staging, num_images, url=url, names=there)
+    kept_records = refuse_foreign_data(config, staging, num_images, url=url, names=there)
     missing = []
     for number, (start, count) in enumerate(plan):
         record = read_record(staging, shard_name(number))
@@ -75,11 +76,14 @@ def render_to_url(
             place.upload(staging / record["name"].replace(".tar", ".json"))
         (staging / record["name"]).unlink()
 
-    begun, rendered = time.monotonic(), 0
-    if missing:
+    def begin(version: str) -> None:
+        require_renderer(kept_records, version, url)
         with _naming_url(url):
             place.remove(INDEX)
-        run = ShardRun(config, staging, missing, workers, device, progress, factory, upload)
+
+    begun, rendered = time.monotonic(), 0
+    if missing:
+        run = ShardRun(config, staging, missing, workers, device, progress, factory, upload, begin)
         run.finish()
         rendered = run.rendered
     seconds = time.monotonic() - begun

@@ -100,7 +100,6 @@ class BlenderRenderer:
         memory_limit_mb: resident size past which the child is replaced between two images.
         retries: how many times an image that was lost with its child, or a lost start, is tried again.
         log: file that collects what Blender prints; None: a temporary file.
-        pass_fds: file descriptors that the child inherits, such as the lock of the artifact that it writes.
         command: the child's command line; tests put a small stand-in here.
     """
 
@@ -116,7 +115,6 @@ class BlenderRenderer:
         memory_limit_mb: int = 4096,
         retries: int = 2,
         log: Path | None = None,
-        pass_fds: tuple[int, ...] = (),
         command: Sequence[str] = WORKER,
     ) -> None:
         if threads < 1:
@@ -131,7 +129,6 @@ class BlenderRenderer:
         self._memory_limit_mb = memory_limit_mb
         self._retries = retries
         self._log_path = log
-        self._pass_fds = pass_fds
         self._command = command
         self._child: Child | None = None
         self._version = ""
@@ -161,6 +158,12 @@ class BlenderRenderer:
             self._start()
         return f"{self._version}, {self._device}"
 
+    def log_to(self, log: Path) -> None:
+        """Collect what Blender prints from the next scene on in another file."""
+        self._log_path = log
+        if self._child is not None:
+            self._child.log = log
+
     def render(self, specs: Iterable[SceneSpec]) -> Iterator[tuple[SceneSpec, np.ndarray]]:
         """Yield (spec, pixels uint8 (H, W, 3)) in the order of `specs`. Raises what `shoot` raises."""
         for spec, shot in self.shoot(specs):
@@ -186,7 +189,7 @@ class BlenderRenderer:
                     if spec is None:
                         break
                     waiting.append(spec)
-                    child.send(self._request(spec))
+                    child.send({**self._request(spec), "log": str(child.log)})
                 if not waiting:
                     if not child.retiring:
                         break
@@ -239,7 +242,7 @@ class BlenderRenderer:
         attempts = 0
         while self._child is None:
             attempts += 1
-            child = Child(self._command, self._log_path, self._visible, self._pass_fds, self._job["threads"])
+            child = Child(self._command, self._log_path, self._visible, self._job["threads"])
             timeout = STARTUP_TIMEOUT_S if self._device == "cpu" else GPU_STARTUP_TIMEOUT_S
             try:
                 with _alone_on_node(self._device):

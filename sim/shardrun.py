@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -14,6 +15,8 @@ from sim.render import Renderer
 from sim.shards import Progress, RenderConfig, render_shard
 from sim.wire import Device
 
+log = logging.getLogger(__name__)
+
 RendererFactory = Callable[..., AbstractContextManager[Renderer]]
 """Called like `sim.shards.open_renderer`: (config, device=, threads=, gpu=)."""
 
@@ -23,9 +26,10 @@ class ShardRun:
 
     Args:
         plan: (first image, number of images) of every shard to render.
-        workers: Blender processes; None: one per CPU core, or one per GPU.
+        workers: Blender processes, at most one for each shard of `plan`; None: one per CPU core, or one per GPU.
         factory: opens the renderer of one worker.
         on_shard: called with the record of every finished shard, in the worker's thread.
+        begin: called once with the renderer's version, before the first shard that is not kept; may refuse.
     """
 
     def __init__(
@@ -38,11 +42,15 @@ class ShardRun:
         progress: Progress | None,
         factory: RendererFactory,
         on_shard: Callable[[dict[str, Any]], None] | None = None,
+        begin: Callable[[str], None] | None = None,
     ) -> None:
         self._on_shard = on_shard
+        self._begin = begin
         self._factory = factory
         self._config, self._out, self._device = config, out, device
         self._workers = min(worker_count(workers, device), len(plan))
+        if workers is not None and workers > len(plan):
+            log.warning(f"{len(plan)} of {workers} workers start: one for each shard")
         self._progress = progress
         self._todo = list(reversed(plan))
         self._total = sum(count for _, count in plan)
@@ -80,7 +88,13 @@ class ShardRun:
                             raise _Stopped
 
                     record = render_shard(
-                        self._config, out=self._out, start=start, count=count, renderer=renderer, progress=note
+                        self._config,
+                        out=self._out,
+                        start=start,
+                        count=count,
+                        renderer=renderer,
+                        progress=note,
+                        begin=self._begin_once,
                     )
                     if self._on_shard is not None:
                         self._on_shard(record)
@@ -96,6 +110,12 @@ class ShardRun:
     def _next(self) -> tuple[int, int] | None:
         with self._lock:
             return self._todo.pop() if self._todo and not self._stop.is_set() else None
+
+    def _begin_once(self, version: str) -> None:
+        with self._lock:
+            if self._begin is not None:
+                self._begin(version)
+            self._begin = None
 
     def _report(self, start: int, done: int, note: str) -> None:
         with self._lock:

@@ -113,18 +113,10 @@ def open_renderer(
     threads: int = 1,
     gpu: str | None = None,
     log: Path | None = None,
-    pass_fds: tuple[int, ...] = (),
 ) -> BlenderRenderer:
     """The Blender renderer for a configuration; see `sim.render.BlenderRenderer` for the arguments."""
-    return BlenderRenderer(
-        catalog_of(config.catalog),
-        config.settings(),
-        device=device,
-        threads=threads,
-        gpu=gpu,
-        log=log,
-        pass_fds=pass_fds,
-    )
+    catalog = catalog_of(config.catalog)
+    return BlenderRenderer(catalog, config.settings(), device=device, threads=threads, gpu=gpu, log=log)
 
 
 def shard_name(number: int) -> str:
@@ -139,10 +131,14 @@ def render_shard(
     count: int,
     renderer: Renderer | AnnotatingRenderer,
     progress: Progress | None = None,
+    begin: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Render the images `start` to `start + count - 1` into `out/shard-<start // images_per_shard>.tar`.
 
     A shard that is there already is checked and kept. An interrupted one goes on where it was (journal beside it).
+
+    Args:
+        begin: called with the renderer's version before anything in `out` changes; may refuse.
 
     Returns:
         The content of the shard's .json file: images, bytes, sha256, classes, config, renderer, and `failed`, the
@@ -162,13 +158,17 @@ def render_shard(
     kept = finished_shard(config, out, start, count)
     if kept is not None:
         return kept
+    version = renderer.version
+    if begin is not None:
+        begin(version)
     description = {
         "config": config.as_json(),
         "start": start,
         "catalog": catalog_of(config.catalog).digest(),
-        "renderer": renderer.version,
+        "renderer": version,
     }
-    with naming_full_disk(out, name), Journal(out / f"{name}.journal", description) as journal:
+    lost = f"{name} could not be finished; finished shards are kept"
+    with naming_full_disk(out, lost), Journal(out / f"{name}.journal", description) as journal:
         failures = _fill(journal, config, range(start, start + count), renderer, progress)
         present = [index for index in range(start, start + count) if index in journal]
         if not present:

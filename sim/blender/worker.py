@@ -80,8 +80,12 @@ def _serve(job: dict[str, Any], lines: queue.Queue[str], out: int) -> None:
         labeller = LabelRenderer(builder, Path(job["folder"]), job["threads"])
     programs = ", ".join([f"bpy {bpy.app.version_string}", *film.programs])
     _send(out, {"kind": "ready", "programs": programs, "pid": os.getpid()})
+    log = None
     while True:
         request = json.loads(lines.get())
+        if request["log"] != log:
+            log = request["log"]
+            print_to(log)
         spec = spec_from_json(request["spec"])
         models.update(request["models"])
         hdris[spec.hdri] = request["hdri"]
@@ -105,6 +109,23 @@ def _serve(job: dict[str, Any], lines: queue.Queue[str], out: int) -> None:
             "rss_mb": _resident_mb(),
         }
         _send(out, head, b"".join(array.tobytes() for array in arrays.values()))
+
+
+def print_to(log: str) -> None:
+    """Append what this process prints from now on to another file, also what Blender prints past Python.
+
+    Where that cannot be opened the output stays where it went before: a log is no reason to lose an image.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    except OSError as error:
+        sys.stderr.write(f"{error}\n")
+        return
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
 
 
 def load_model(source: dict[str, Any]) -> FileMesh:

@@ -21,10 +21,11 @@ from pipelines.batch import BatchConfig
 from pipelines.commands.data import _place
 from pipelines.farm import render_on_cluster
 from pipelines.flow import Cluster, InProcess, StageFailed
-from pipelines.job import Job
+from pipelines.job import Job, Session
 from pipelines.locks import DirectoryBusy
 from pipelines.place import NO_TLS, ONE_JOB, BadPlace, Place
 from pipelines.progress import Quiet
+from pipelines.rendering import ShardConfig
 from pipelines.status import WORK, format_status, read_status
 from sim.dataset import render_dataset
 from sim.inspection import verify_dataset
@@ -249,11 +250,11 @@ def test_more_workers_than_gpus_are_refused_on_a_cluster(
 def test_a_shard_asks_for_a_core_and_a_gpu_if_it_is_rendered_on_one(
     tmp_path: Path, flat: ModuleType, device: str, gpus: int
 ) -> None:
-    asked: list[tuple[int, int]] = []
+    asked: list[tuple[int, int, str]] = []
 
     class Noting(InProcess):
         def start(self, job: Job) -> None:
-            asked.append((job.cores, job.gpus))
+            asked.append((job.cores, job.gpus, job.config.get("device", "cpu")))
             super().start(job)
 
     @contextmanager
@@ -262,7 +263,45 @@ def test_a_shard_asks_for_a_core_and_a_gpu_if_it_is_rendered_on_one(
             yield cluster
 
     farm(flat, tmp_path, device=device, opened=noting)
-    assert asked == [(1, gpus)] * 3
+    assert asked == [(1, gpus, device)] * 3
+
+
+def test_a_set_that_another_device_or_version_would_go_on_with_stays_complete(
+    tmp_path: Path, flat: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farm(flat, tmp_path, num_images=7)
+    before = digests(tmp_path)
+    plan(monkeypatch, version="flat 1, optix")
+    with pytest.raises(ValueError, match=f"{tmp_path} holds shards made with flat 1, here it is flat 1, optix"):
+        farm(flat, tmp_path, device="optix")
+    assert before.items() <= digests_of_files(tmp_path).items()
+    plan(monkeypatch)
+    assert farm(flat, tmp_path)["rendered"] == 7  # made here, not taken from what the other device has made
+    alone(flat, tmp_path / "alone")
+    assert digests(tmp_path / "alone").items() <= digests_of_files(tmp_path).items()
+
+
+def digests_of_files(folder: Path) -> dict[str, str]:
+    files = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_what_is_printed_goes_to_the_log_of_its_shard(tmp_path: Path, flat: ModuleType) -> None:
+    session = Session()
+    for number in range(2):
+        flat.shard(
+            ShardConfig(flat.CONFIG, 5 * number, 5),
+            out=tmp_path / str(number),
+            session=session,
+            threads=1,
+            log=tmp_path / f"{number}.log",
+            device="cpu",
+            progress=None,
+        )
+    session.close()
+    for number in range(2):
+        lines = (tmp_path / f"{number}.log").read_text().splitlines()
+        assert sorted(lines) == [f"image {index}" for index in range(5 * number, 5 * number + 5)]
 
 
 def test_gpus_must_be_asked_for_from_a_batch_system(tmp_path: Path, flat: ModuleType) -> None:

@@ -19,6 +19,7 @@ from sim.assets import CatalogConfig
 from sim.dataset import assemble_dataset, render_dataset
 from sim.inspection import verify_dataset
 from sim.remote import render_to_url
+from sim.render import RenderError
 from sim.scene import SceneSpec
 from sim.shards import RenderConfig, catalog_of, finished_shard
 
@@ -42,7 +43,7 @@ def untouched(config: RenderConfig, **_: Any) -> AbstractContextManager[Flat]:
 
 
 def make(out: Path, num_images: int, config: RenderConfig = CONFIG, **knobs: Any) -> dict[str, Any]:
-    return render_dataset(config, out=out, num_images=num_images, workers=1, **{"factory": flat, **knobs})
+    return render_dataset(config, out=out, num_images=num_images, **{"factory": flat, "workers": 1, **knobs})
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -96,6 +97,81 @@ def test_a_set_is_not_gone_on_with_when_its_asset_folder_has_changed(
         render_to_url(config, url, staging=tmp_path / "b", num_images=7, factory=untouched)
     assert digests(tmp_path / "set") == before
     assert not list((tmp_path / "linked").iterdir())
+
+
+class Other(Flat):
+    version = "flat 1, cuda"
+
+    def render(self, specs: Iterable[SceneSpec]) -> Iterator[tuple[SceneSpec, np.ndarray]]:
+        raise AssertionError("rendering began")
+
+
+def other(config: RenderConfig, **_: Any) -> AbstractContextManager[Flat]:
+    return nullcontext(Other())
+
+
+def unable(config: RenderConfig, **_: Any) -> AbstractContextManager[Flat]:
+    class Unable(Flat):
+        @property
+        def version(self) -> str:  # type: ignore[override]
+            raise RenderError("Blender did not start")
+
+    return nullcontext(Unable())
+
+
+OTHER_RENDERER = "holds shards made with flat 1, here it is flat 1, cuda; choose another output directory"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("factory", "said"), [(other, OTHER_RENDERER), (unable, "Blender did not start")])
+def test_a_set_that_another_renderer_or_none_would_go_on_with_stays_complete(
+    tmp_path: Path, workers: int, factory: Callable[..., Any], said: str
+) -> None:
+    make(tmp_path / "set", 7)
+    before = digests(tmp_path / "set")
+    for num_images in (12, 30):
+        with pytest.raises((ValueError, RenderError), match=said):
+            make(tmp_path / "set", num_images, workers=workers, factory=factory)
+    assert digests(tmp_path / "set") == before
+    assert make(tmp_path / "set", 7, factory=factory)["rendered"] == 0  # nothing to do: no renderer is asked
+    assert make(tmp_path / "set", 12)["rendered"] == 7
+
+
+def test_a_damaged_shard_is_not_made_again_by_another_renderer(tmp_path: Path) -> None:
+    make(tmp_path, 12)
+    (tmp_path / "shard-000001.tar").write_bytes(b"damaged")
+    before = digests(tmp_path)
+    with pytest.raises(ValueError, match=OTHER_RENDERER):
+        make(tmp_path, 12, factory=other)
+    assert digests(tmp_path) == before
+
+
+@pytest.mark.parametrize(("factory", "said"), [(other, OTHER_RENDERER), (unable, "Blender did not start")])
+def test_a_set_at_a_url_that_another_renderer_would_go_on_with_stays_complete(
+    tmp_path: Path, factory: Callable[..., Any], said: str
+) -> None:
+    url = f"memory://sets/{factory.__name__}"
+    render_to_url(CONFIG, url, staging=tmp_path / "a", num_images=7, factory=flat)
+    system = fsspec.filesystem("memory")
+    folder = f"/sets/{factory.__name__}"
+    before = {path: system.cat_file(path) for path in system.ls(folder, detail=False)}
+    assert len(before) == 2 * 2 + 3
+    with pytest.raises((ValueError, RenderError), match=said):
+        render_to_url(CONFIG, url, staging=tmp_path / "b", num_images=12, factory=factory)
+    assert {path: system.cat_file(path) for path in system.ls(folder, detail=False)} == before
+    assert render_to_url(CONFIG, url, staging=tmp_path / "c", num_images=12, factory=flat)["rendered"] == 7
+
+
+def test_shards_of_two_renderers_are_no_set(tmp_path: Path) -> None:
+    make(tmp_path / "a", 5)
+    make(tmp_path / "b", 7, shards=(1, 2), factory=lambda *_, **__: nullcontext(Newer()))
+    with pytest.raises(ValueError, match="made with different versions of the renderer: flat 1, flat 2"):
+        assemble_dataset(CONFIG, [tmp_path / "a", tmp_path / "b"], out=tmp_path / "linked", num_images=7)
+    assert not (tmp_path / "linked" / "index.json").exists()
+
+
+class Newer(Flat):
+    version = "flat 2"
 
 
 def test_a_set_that_grows_in_parts_has_no_index_before_every_shard_is_full(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 
 from sim.assets import AssetCatalog, CatalogConfig, load_catalog
-from sim.child import Child, ChildLost
+from sim.child import HELD, Child, ChildLost
 from sim.params import SimParams, SimRanges
 from sim.render import BlenderRenderer, RenderError, ScenesFailed
 from sim.scene import SceneSpec, sample_scene
@@ -41,7 +43,9 @@ if "fatal" in plan:
 send({"kind": "ready", "programs": "bpy 9.9", "pid": os.getpid()})
 rendered = 0
 for line in sys.stdin:
-    index = json.loads(line)["spec"]["index"]
+    request = json.loads(line)
+    index = request["spec"]["index"]
+    with open(request["log"], "a") as file: file.write(f"image {index}\\n")
     if index in plan.get("always_crash", []): os._exit(7)
     if index in plan.get("crash_once", []) and first_time(f"crash{index}"): os.kill(os.getpid(), 11)
     if index in plan.get("hang_once", []) and first_time(f"hang{index}"): time.sleep(60)
@@ -96,7 +100,7 @@ def test_a_crash_costs_no_image(catalog: AssetCatalog, tmp_path: Path) -> None:
 def test_what_a_child_sent_before_it_died_is_read_before_its_death_is_told(tmp_path: Path) -> None:
     frame = pack_frame({"kind": "image", "index": 0}, b"xyz")
     script = f"import os, sys; sys.stdin.readline(); os.write(1, {frame!r}); os._exit(7)"
-    child = Child([sys.executable, "-c", script], tmp_path / "log", {}, (), threads=1)
+    child = Child([sys.executable, "-c", script], tmp_path / "log", {}, threads=1)
     try:
         child.send({"spec": 0})
         child.process.wait(30)
@@ -205,6 +209,58 @@ def test_a_model_or_hdri_outside_the_catalogue_is_refused(catalog: AssetCatalog,
             list(renderer.render([dataclasses.replace(spec, model="no/1")]))
         with pytest.raises(ValueError, match="HDRI 'nowhere'"):
             list(renderer.render([dataclasses.replace(spec, hdri="nowhere")]))
+
+
+def test_what_is_printed_goes_to_the_log_of_the_shard_that_is_rendered(catalog: AssetCatalog, tmp_path: Path) -> None:
+    specs = scenes(catalog, 5)
+    with stand_in(catalog, tmp_path, always_crash=[4]) as renderer:
+        for name, part in {"one": specs[:2], "two": specs[2:4]}.items():
+            renderer.log_to(tmp_path / name)
+            assert len(list(renderer.render(part))) == 2
+        renderer.log_to(tmp_path / "three")
+        with pytest.raises(ScenesFailed, match=r"exit status 7 \(image 4\)"):
+            list(renderer.render(specs[4:]))
+    logs = {name: (tmp_path / name).read_text().splitlines() for name in ("one", "two")}
+    assert logs == {"one": ["image 0", "image 1"], "two": ["image 2", "image 3"]}
+
+
+def test_a_blender_child_prints_to_the_log_that_it_is_told(tmp_path: Path) -> None:
+    script = (
+        "import os, sys\n"
+        "from sim.blender.worker import print_to\n"
+        "os.write(1, b'first ')\n"
+        "print_to(sys.argv[1])\n"
+        "os.write(1, b'second ')\n"
+        "print_to(sys.argv[2])\n"
+        "print('third', file=sys.stderr)\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "log"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("first ", "")
+    text = (tmp_path / "log").read_text()
+    assert text.startswith("second ") and "Is a directory" in text and text.endswith("third\n")
+
+
+def test_folders_of_children_that_were_killed_with_their_parents_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sim.child.SHARED_MEMORY", tmp_path)
+    for name in ("simpath-left", "simpath-used", "simpath-young", "other-left"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "picture.exr").touch()
+    for name in ("simpath-left", "simpath-used", "other-left"):
+        (tmp_path / name / HELD).touch()
+    command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    with (tmp_path / "simpath-used" / HELD).open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        children = [Child(command, None, {}, threads=1) for _ in range(2)]  # the second leaves the first one's
+        there = {path.name for path in tmp_path.iterdir()}
+        folders = {Path(child.folder).name for child in children}
+        for child in children:
+            child.stop()
+    assert len(folders) == 2
+    assert there == folders | {"simpath-used", "simpath-young", "other-left"}
+    assert {path.name for path in tmp_path.iterdir()} == there - folders
 
 
 def test_a_scene_survives_the_wire(catalog: AssetCatalog) -> None:

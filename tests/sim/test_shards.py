@@ -7,8 +7,9 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from timm.data.readers.reader_wds import ReaderWds
 
 from sim.assets import CatalogConfig
 from sim.dataset import assemble_dataset, render_dataset, shard_plan
-from sim.inspection import DataSetDamaged, contact_sheet, verify_dataset
+from sim.inspection import DataSetDamaged, contact_sheet, read_index, verify_dataset
 from sim.journal import Journal, ShardBusy
 from sim.params import SimParams
 from sim.render import SceneFailure, ScenesFailed
@@ -176,6 +177,43 @@ def test_a_full_disk_ends_with_one_line_and_no_shard(tmp_path: Path) -> None:
     assert [path.suffix for path in tmp_path.iterdir()] == [".journal"]
 
 
+@pytest.mark.parametrize("name", ["index.json", "README.md", "shard-000001.json", "contact_sheet.png"])
+def test_a_disk_that_is_full_outside_a_shard_names_the_file_and_leaves_no_part_of_it(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name == "contact_sheet.png":
+        make(tmp_path)
+    before = {path.name for path in tmp_path.iterdir()}
+    flush = os.fsync
+
+    def full(number: int) -> None:
+        if Path(f"/proc/self/fd/{number}").readlink().name == f"{name}.tmp":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        flush(number)
+
+    monkeypatch.setattr("sim.files.os.fsync", full)
+    with pytest.raises(OSError, match=r"the disk is full: .* could not be") as caught:
+        if name == "contact_sheet.png":
+            contact_sheet(tmp_path, tmp_path / name)
+        else:
+            make(tmp_path, workers=1)
+    if name.startswith("shard"):
+        assert "shard-000001 could not be finished" in str(caught.value)
+    else:
+        assert caught.value.filename == str(tmp_path / name)
+    assert not list(tmp_path.glob("*.tmp")) and not (tmp_path / name).exists()
+    if before:
+        assert {path.name for path in tmp_path.iterdir()} == before
+
+
+def test_more_workers_than_shards_are_said_to_be_fewer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    make(tmp_path / "a", workers=5)
+    assert [record.getMessage() for record in caplog.records] == ["3 of 5 workers start: one for each shard"]
+    make(tmp_path / "b", workers=3)
+    make(tmp_path / "c", workers=None)
+    assert len(caplog.records) == 1
+
+
 def test_the_first_error_of_a_worker_stops_all(tmp_path: Path) -> None:
     def failing(config: RenderConfig, **_: Any) -> AbstractContextManager[FlatRenderer]:
         return nullcontext(FlatRenderer(1, RuntimeError("Blender is gone")))
@@ -240,6 +278,59 @@ def test_an_index_that_names_files_elsewhere_is_refused(tmp_path: Path, name: st
     (tmp_path / "index.json").write_text(json.dumps(index))
     with pytest.raises(DataSetDamaged, match=r"is not the plain name of a \.tar beside it"):
         verify_dataset(tmp_path)
+
+
+DAMAGE: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "is damaged: index is list": lambda index: [index],
+    "is damaged: index lacks 'failed'": lambda index: index.pop("failed"),
+    "is damaged: 'shards' of index is dict; allowed: list": lambda index: index.update(shards={}),
+    "is damaged: shards[1] lacks 'bytes'": lambda index: index["shards"][1].pop("bytes"),
+    "is damaged: shards[2] is str": lambda index: index["shards"].__setitem__(2, "shard-000002.tar"),
+    "is damaged: 'sha256' of shards[0] is int": lambda index: index["shards"][0].update(sha256=5),
+    "is damaged: config lacks 'format'": lambda index: index["config"].pop("format"),
+    "is damaged: it names no shard": lambda index: index.update(shards=[]),
+    "is damaged: it names no shard, no class": lambda index: index.update(classes=[{}]),
+    "is damaged: class_counts lacks ": lambda index: index["class_counts"].popitem(),
+}
+
+
+@pytest.mark.parametrize("message", DAMAGE)
+def test_a_damaged_index_is_one_line_that_names_what_is_wrong(tmp_path: Path, message: str) -> None:
+    make(tmp_path)
+    index = json.loads((tmp_path / "index.json").read_text())
+    changed = DAMAGE[message](index)
+    (tmp_path / "index.json").write_text(json.dumps(changed if changed == [index] else index))
+    for read in (verify_dataset, read_index, lambda data: contact_sheet(data, data / "sheet.png")):
+        with pytest.raises(DataSetDamaged) as caught:
+            read(tmp_path)
+        assert str(caught.value).startswith(f"{tmp_path / 'index.json'} {message}")
+        assert "\n" not in str(caught.value)
+
+
+def test_an_index_without_parameters_is_damaged(tmp_path: Path) -> None:
+    make(tmp_path)
+    index = json.loads((tmp_path / "index.json").read_text())
+    del index["config"]["params"]
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    with pytest.raises(DataSetDamaged, match=r"index\.json is damaged: config lacks 'params'"):
+        verify_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b'{"classes": ["K\xe4fer"]}', b"3"])
+def test_an_index_that_is_no_json_object_is_one_line(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "index.json").write_bytes(text)
+    with pytest.raises(DataSetDamaged, match=r"index\.json is damaged: ") as caught:
+        verify_dataset(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("change", [{"classes": ["chair"]}, {"config": {"params": {}, "format": "webp"}}])
+def test_a_sample_that_does_not_fit_the_index_is_named(tmp_path: Path, change: dict[str, Any]) -> None:
+    make(tmp_path)
+    index = json.loads((tmp_path / "index.json").read_text())
+    (tmp_path / "index.json").write_text(json.dumps(index | change))
+    with pytest.raises(DataSetDamaged, match=r"sample 0000000\d does not fit its index\.json"):
+        contact_sheet(tmp_path, tmp_path / "sheet.png")
 
 
 def test_verification_counts_what_is_there(tmp_path: Path) -> None:

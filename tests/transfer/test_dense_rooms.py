@@ -66,13 +66,15 @@ def _write_part(
                 info = tarfile.TarInfo(f"{number:08d}.{suffix}")
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
-    shard = {"name": path.name, "images": 3, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    content = path.read_bytes()
+    shard = {"name": path.name, "images": 3, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     index = {
         "shards": [shard],
         "classes": ["car", "chair"],
         "num_images": 3,
-        "class_counts": {},
+        "class_counts": {"car": 3, "chair": 0},
         "config": {"catalog": {"seed": seed, "assets": None}, "format": "jpg"},
+        "failed": [],
     }
     (folder / "index.json").write_text(json.dumps(index | changes))
 

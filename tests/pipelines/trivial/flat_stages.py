@@ -1,7 +1,7 @@
 """`render_shard` with flat colours instead of Blender; SIMPATH_TEST_FLAT says what goes wrong, as JSON:
 
 bad: images that cannot be rendered; deadly: images at which the process dies; fatal: why nothing works here;
-seconds: time an image takes; trace: file to which every rendered image is appended.
+version: of the renderer; seconds: time an image takes; trace: file to which every rendered image is appended.
 """
 
 from __future__ import annotations
@@ -29,10 +29,13 @@ CONFIG = RenderConfig(catalog=CatalogConfig(num_classes=3, models_per_class=2), 
 
 
 class FlatRenderer:
-    version = "flat 1"
-
     def __init__(self, plan: dict[str, Any]) -> None:
+        self.version = plan.get("version", "flat 1")
         self._plan = plan
+        self._log: Path | None = None
+
+    def log_to(self, log: Path) -> None:
+        self._log = log
 
     def render(self, specs: Iterable[SceneSpec]) -> Iterator[tuple[SceneSpec, np.ndarray]]:
         if "fatal" in self._plan:
@@ -40,6 +43,9 @@ class FlatRenderer:
         failures = []
         for spec in specs:
             time.sleep(self._plan.get("seconds", 0))
+            if self._log is not None:
+                with self._log.open("a") as file:
+                    file.write(f"image {spec.index}\n")
             if spec.index in self._plan.get("deadly", ()):
                 os.kill(os.getpid(), 9)
             if spec.index in self._plan.get("bad", ()):
