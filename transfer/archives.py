@@ -166,10 +166,17 @@ def _write_members(
 
 def _copy(stream: IO[bytes], file: IO[bytes], size: int, name: str) -> None:
     left = size
-    while block := stream.read(min(1 << 20, left + 1)):
+    while block := _read(stream, min(1 << 20, left + 1), name):
         left -= len(block)
         if left < 0:
             raise UnsafeArchive(f"{name} is longer than the archive says")
         file.write(block)
     if left:
         raise ValueError(f"{name} is {left} bytes shorter than the archive says")
+
+
+def _read(stream: IO[bytes], size: int, name: str) -> bytes:
+    try:
+        return stream.read(size)
+    except OSError as error:  # of the disk, or what bzip2 says of a broken stream
+        raise ValueError(f"{name} cannot be read ({error})") from error
