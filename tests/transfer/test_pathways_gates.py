@@ -83,6 +83,22 @@ def test_blend_is_bitwise_the_chosen_branch_even_beside_an_overflow() -> None:
     assert torch.equal(blend(gate, zero, one), expected)
 
 
+@pytest.mark.parametrize("slope", [0.0, 1.0])
+def test_a_gate_beside_an_overflow_gets_no_gradient_and_the_others_their_own(slope: float) -> None:
+    """The gradient of the gate holds slope * (one - zero): inf, or NaN where the slope is 0."""
+    zero, one = torch.randn(2, 3, 5, generator=generator())
+    upstream = torch.ones(3, 5)
+    upstream[1] = slope
+    gradients = []
+    for value in (0.5, float("inf")):
+        zero[1, 0] = value
+        gate = torch.tensor([0.0, 1.0, 1.0], requires_grad=True)
+        blend(gate, zero, one).backward(upstream)  # type: ignore[no-untyped-call]
+        assert gate.grad is not None
+        gradients.append(gate.grad.tolist())
+    assert gradients[1] == [gradients[0][0], 0.0, gradients[0][2]] and 0.0 not in gradients[0][::2]
+
+
 def test_blend_has_the_gradient_of_the_arithmetic_mixture() -> None:
     values = [torch.randn(4, 3, 2, 2, generator=generator(i), dtype=torch.float64) for i in range(3)]
     gate = torch.tensor([0.0, 1.0, 1.0, 0.0], dtype=torch.float64)

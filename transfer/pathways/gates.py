@@ -48,7 +48,8 @@ class _Blend(torch.autograd.Function):
     """Hard selection forward, the product rule of a * one + (1 - a) * zero backward.
 
     Written out because the arithmetic form turns an overflow in the branch that was *not* chosen into NaN (0 * inf);
-    here the chosen branch passes bit for bit whatever the other one holds.
+    here the chosen branch passes bit for bit whatever the other one holds. The gate of a sample with such an overflow
+    gets no gradient (where the chosen branch overflows, loss and weights tell).
     """
 
     @staticmethod
@@ -67,6 +68,7 @@ class _Blend(torch.autograd.Function):
             # Summed in float32 at least: under autocast the branches are bfloat16 and a block has 10^5 values.
             product = (gradient * (one - zero)).flatten(1)
             for_gate = product.sum(dim=1, dtype=torch.promote_types(product.dtype, torch.float32)).to(ctx.gate_dtype)
+            for_gate = torch.where(for_gate.isfinite(), for_gate, 0.0)
         for_zero = gradient.masked_fill(chosen, 0.0) if ctx.needs_input_grad[1] else None
         for_one = gradient.masked_fill(~chosen, 0.0) if ctx.needs_input_grad[2] else None
         return for_gate, for_zero, for_one
