@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import itertools
+import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -180,7 +181,11 @@ def test_executed_flops_are_the_predicted_ones_and_masked_ones_the_full_ones() -
 
 
 class SynchronisationCounter(TorchDispatchMode):
-    """Counts the operations that copy values to the host (on a GPU each of them waits for the device)."""
+    """Counts the operations whose result depends on values (on a GPU each of them waits for the device).
+
+    Copies to the host by `.cpu()` or `.tolist()` are not among them: on a CPU they dispatch nothing. `host_calls`
+    counts those.
+    """
 
     FORCED = ("aten::_local_scalar_dense", "aten::nonzero", "aten::item", "aten::is_nonzero", "aten::masked_select")
 
@@ -196,13 +201,56 @@ class SynchronisationCounter(TorchDispatchMode):
         return func(*args, **(kwargs or {}))  # type: ignore[operator]
 
 
-def test_no_block_asks_the_host_about_its_rows() -> None:
-    """Only the row plan is copied to the host (once, by `.cpu()`); no operation of the blocks depends on values."""
-    network, decisions = lively_network("cifar_resnet20"), policy(9, 9)
+def host_calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Counts calls of the tensor methods that copy to the host, by name."""
+    calls: Counter[str] = Counter()
+
+    def counted(name: str) -> Callable[..., object]:
+        method = getattr(Tensor, name)
+
+        def call(self: Tensor, *args: object, **kwargs: object) -> object:
+            calls[name] += 1
+            return method(self, *args, **kwargs)
+
+        return call
+
+    for name in ("cpu", "tolist", "item", "numpy", "__bool__", "__int__", "__float__", "nonzero"):
+        monkeypatch.setattr(Tensor, name, counted(name))
+    return calls
+
+
+@pytest.mark.parametrize("kind", ["skip", "choice"])
+@pytest.mark.parametrize("arch", ["cifar_resnet8", "cifar_resnet20"])
+def test_no_block_asks_the_host_about_its_rows(arch: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the row plan is copied to the host, however many blocks; no operation of the blocks depends on values."""
+    network = lively_network(arch)
+    units, x, decisions = units_of(kind, network), images(9), policy(9, network.num_blocks)
+    calls = host_calls(monkeypatch)
     with SynchronisationCounter() as counter:
-        run_subbatch(network, skip_units(network), images(9), decisions)
-    assert counter.names["aten::convolution"] >= 10
+        run_subbatch(network, units, x, decisions)
+    monkeypatch.undo()
+    assert counter.names["aten::convolution"] >= 6
     assert not any(counter.names[name] for name in SynchronisationCounter.FORCED)
+    assert dict(calls) == {"cpu": 1, "tolist": 1}  # the list is made of what has come to the host
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("kind", ["skip", "choice"])
+def test_a_gpu_is_waited_for_once_per_policy(kind: str) -> None:
+    network = lively_network("cifar_resnet20", torch.float32).cuda()
+    units, x, decisions = units_of(kind, network), images(9, torch.float32).cuda(), policy(9, 9).float().cuda()
+    run_subbatch(network, units, x, decisions)  # kernels are loaded and chosen in the first pass
+    torch.cuda.synchronize()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            run_subbatch(network, units, x, decisions)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    waits = [str(warning.message) for warning in caught if "called a synchronizing" in str(warning.message)]
+    assert len(waits) == 1, waits
 
 
 @pytest.mark.parametrize("constant", [(), (0,), (2,), (4,), (0, 1, 3), (0, 1, 2, 3, 4)])
@@ -300,3 +348,13 @@ def test_a_policy_of_the_wrong_shape_is_refused() -> None:
     for run in (run_masked, *ROUTED):
         with pytest.raises(ValueError, match=r"the policy is \(2, 3\), expected \(batch, blocks\) = \(4, 3\)"):
             run(network, skip_units(network), images(4), policy(2, 3))
+
+
+@pytest.mark.parametrize("run", ROUTED)
+@pytest.mark.parametrize("value", [0.3, 2.0, float("nan")])
+def test_decisions_other_than_zero_and_one_are_refused_where_they_would_be_rounded(value: float, run: object) -> None:
+    network = lively_network("cifar_resnet8")
+    decisions = policy(4, 3)
+    decisions[2, 1] = value
+    with pytest.raises(ValueError, match="the policy has 1 decisions of block 1 that are neither 0 nor 1"):
+        run(network, skip_units(network), images(4), decisions)  # type: ignore[operator]

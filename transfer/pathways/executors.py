@@ -125,9 +125,20 @@ def skip_units(network: GatedResNet) -> list[Unit]:
 
 
 def check_policy(policy: Tensor, *, batch: int, units: int) -> None:
-    """Raises ValueError unless the policy is (batch, units) of zeros and ones in shape and size."""
+    """Raises ValueError unless the policy is (batch, units).
+
+    That it holds zeros and ones alone is checked where values come to the host anyway, in sub-batch and grouped
+    execution; masked execution would have to wait for the device to know.
+    """
     if policy.shape != (batch, units):
         raise ValueError(f"the policy is {tuple(policy.shape)}, expected (batch, blocks) = ({batch}, {units})")
+
+
+def refuse_other_values(wrong: Sequence[int]) -> None:
+    """Raises ValueError if any unit has decisions that are neither 0 nor 1; `wrong` counts them per unit."""
+    for unit, count in enumerate(wrong):
+        if count:
+            raise ValueError(f"the policy has {count} decisions of block {unit} that are neither 0 nor 1")
 
 
 def run_masked(network: GatedResNet, units: Sequence[Unit], x: Tensor, policy: Tensor) -> Tensor:
@@ -166,10 +177,16 @@ class RowPlan:
 
 
 def plan_rows(policy: Tensor) -> RowPlan:
-    """Row orders of a (B, L) policy of zeros and ones; the column sums are the only thing copied to the host."""
+    """Row orders of a (B, L) policy; sums over its columns are the only thing copied to the host.
+
+    Raises:
+        ValueError: a decision that is neither 0 nor 1.
+    """
     chosen = policy > 0.5
     order = torch.argsort(chosen.to(torch.uint8), dim=0, descending=True, stable=True)  # (B, L) ones first
-    counts = tuple(chosen.sum(dim=0).cpu().tolist())  # the one synchronisation
+    sums = torch.stack([chosen.sum(dim=0), (policy != chosen).sum(dim=0)]).cpu()  # the one synchronisation
+    counts, wrong = map(tuple, sums.tolist())
+    refuse_other_values(wrong)
     batch = len(policy)
     split = [unit for unit, ones in enumerate(counts) if 0 < ones < batch]
     moves: list[Tensor | None] = [None] * len(counts)
@@ -203,6 +220,7 @@ def run_subbatch(network: GatedResNet, units: Sequence[Unit], x: Tensor, policy:
 
     Raises:
         RuntimeError: a batch norm is in training mode.
+        ValueError: a policy of another shape, or with other values than 0 and 1.
     """
     return route(network, units, network.stem(x), policy)
 
@@ -271,15 +289,16 @@ def run_grouped(network: GatedResNet, units: Sequence[Unit], x: Tensor, policy: 
 
     Raises:
         RuntimeError: a batch norm is in training mode.
+        ValueError: a policy of another shape, or with other values than 0 and 1.
     """
     check_policy(policy, batch=len(x), units=len(units))
     refuse_training_norms(network, units)
-    distinct, member = torch.unique((policy > 0.5).cpu(), dim=0, return_inverse=True)
+    decisions = policy.cpu()
+    refuse_other_values((decisions != (decisions > 0.5)).sum(dim=0).tolist())
+    distinct, member = torch.unique(decisions > 0.5, dim=0, return_inverse=True)
     order = torch.argsort(member, stable=True)
     sizes = torch.bincount(member, minlength=len(distinct)).tolist()
     groups = torch.split(_take_rows(x, order.to(x.device)), sizes)
-    parts = [
-        StaticPlan(network, units, decisions)(group) for decisions, group in zip(distinct.tolist(), groups, strict=True)
-    ]
+    parts = [StaticPlan(network, units, chosen)(group) for chosen, group in zip(distinct.tolist(), groups, strict=True)]
     features = torch.cat(parts)
     return features.index_select(0, torch.argsort(order).to(x.device))
