@@ -32,6 +32,7 @@ def test_blocks_of_the_cifar_networks() -> None:
 
 def test_blocks_of_resnet101() -> None:
     cost = network_cost(build_gated_resnet("resnet101", num_classes=1000, seed=0), height=224)
+    assert 1 - 1.25e10 / cost.total == pytest.approx(0.20, abs=0.005)  # BlockDrop's published saving
     assert cost.total == pytest.approx(1.560e10, rel=1e-3) and cost.base == pytest.approx(0.96e9, rel=1e-3)
     assert {round(value / 1e8, 2) for value in cost.residuals} == {
         3.60,
@@ -55,7 +56,10 @@ def test_decathlon_network_and_its_policy() -> None:
     assert flops / 1e9 == pytest.approx(1.706, abs=1e-3) and policy_flops / 1e8 == pytest.approx(3.47, abs=1e-2)
     naive = (flops + sum(network_cost(trunk, height=64).residuals) + policy_flops) / flops
     assert naive == pytest.approx(2.20, abs=0.01)
-    assert (flops + policy_flops) / flops == pytest.approx(1.20, abs=0.01)
+    routed = (flops + policy_flops) / flops
+    assert routed == pytest.approx(1.20, abs=0.01) and naive / routed == pytest.approx(1.83, abs=0.005)
+    per_task = [(size + count_parameters(policy)) / size for size in (total, total - head)]
+    assert per_task == pytest.approx([1.193, 1.201], abs=5e-4)  # "1.19-1.20x", with and without a 1000-way head
     assert 1 + 9 * (blocks + count_parameters(policy)) / total == pytest.approx(11.40, abs=0.06)
 
 
@@ -73,9 +77,11 @@ def test_resnet50_with_the_policy_networks_of_spottune() -> None:
 
 def test_policy_networks_of_blockdrop_cost_what_the_paper_says() -> None:
     small = module_flops(build_gated_resnet("cifar_resnet8", num_classes=10, seed=0), height=32)
+    totals = {}
     for arch, share in (("cifar_resnet110", 0.048), ("cifar_resnet32", 0.178)):
-        cost = network_cost(build_gated_resnet(arch, num_classes=10, seed=0), height=32)
-        assert small / cost.total == pytest.approx(share, abs=5e-4)
+        totals[arch] = network_cost(build_gated_resnet(arch, num_classes=10, seed=0), height=32).total
+        assert small / totals[arch] == pytest.approx(share, abs=5e-4)
+    assert 1 - 1.81e8 / totals["cifar_resnet110"] == pytest.approx(0.64, abs=0.005)  # BlockDrop's published saving
     # ResNet-10 at 112 pixels. The document's 4.2e8 holds with a last stage of 3x3; torchvision's strided convolutions
     # round 7/2 up to 4x4 and have 1x1 shortcuts: 4.72e8, 3.0 % of ResNet-101.
     ten = build_gated_resnet("resnet10", num_classes=33, seed=0)
