@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pretrain.checkpoint import read_backbone, save_backbone
+from pretrain.model import build_backbone
 from transfer.pathways.config import SpotTuneConfig, StandardConfig
-from transfer.pathways.resnet import GatedResNet, build_gated_resnet
+from transfer.pathways.resnet import GatedResNet, batch_norms, build_gated_resnet
 from transfer.pathways.start import load_gated, save_gated, starting_point
 
 MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
@@ -49,6 +50,21 @@ def test_a_gated_network_in_memory_is_a_backbone_and_stays_as_it_was() -> None:
     assert not storages & {parameter.untyped_storage().data_ptr() for parameter in found.parameters()}
 
 
+@pytest.mark.parametrize("arch", ["decathlon_resnet8", "resnet18"])
+def test_a_network_in_memory_is_named_by_its_weights(arch: str) -> None:
+    def network() -> torch.nn.Module:
+        return build_backbone(arch, num_classes=2, seed=0) if arch == "resnet18" else trained(arch)
+
+    first, same, other = network(), network(), network()
+    with torch.no_grad():
+        next(other.parameters())[0, 0, 0, 0] += 1
+    moved = network()
+    batch_norms(moved)[0].running_mean[0] += 1  # type: ignore[index]
+    sources = [starting_point(StandardConfig(), net, num_classes=4).source for net in (first, same, other, moved)]
+    assert sources[0] == sources[1] and len(set(sources)) == 3
+    assert sources[0].startswith(f"{type(first).__name__} sha256:")
+
+
 def test_weights_that_do_not_fit_are_refused_in_one_line(tmp_path: Path) -> None:
     path, network = tmp_path / "backbone.safetensors", trained("decathlon_resnet8")
     save_gated(path, network, "decathlon_resnet26", mean=MEAN, std=STD)
@@ -69,8 +85,6 @@ def test_weights_that_do_not_fit_are_refused_in_one_line(tmp_path: Path) -> None
 
 
 def test_a_file_of_another_family_is_left_to_the_reader_of_backbones(tmp_path: Path) -> None:
-    from pretrain.model import build_backbone
-
     path = tmp_path / "backbone.safetensors"
     save_backbone(path, build_backbone("resnet18", num_classes=2, seed=0), {"arch": "resnet18", "num_classes": "2"})
     assert load_gated(path) is None and read_backbone(path)[1]["arch"] == "resnet18"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ class StartingPoint:
 
     Attributes:
         network: seed of the head -> a copy with that head, on the device, channels last.
-        source: what the backbone is called in summaries.
+        source: what the backbone is called in summaries; it names the weights, so that others are another run.
         arch: of `resnet.ARCHITECTURES`, where the network is of a small-image family; those are saved and read here,
             torchvision's ResNets in `pretrain.checkpoint`.
     """
@@ -111,10 +112,10 @@ def starting_point(
         source = f"{arch} sha256:{sha256_file(file)}"
         return StartingPoint(lambda seed: placed(_with_head(trained, num_classes, seed)), source, mean, std, arch)
     if isinstance(backbone, GatedResNet):
-        own_network, source = backbone, type(backbone).__name__
+        own_network, source = backbone, _weights_name(backbone)
         return StartingPoint(lambda seed: placed(_with_head(own_network, num_classes, seed)), source)
     if isinstance(backbone, nn.Module):
-        model, source, mean, std = backbone, type(backbone).__name__, IMAGENET_MEAN, IMAGENET_STD
+        model, source, mean, std = backbone, _weights_name(backbone), IMAGENET_MEAN, IMAGENET_STD
     else:
         model, info = load_backbone(backbone)
         source, mean, std = f"{info.arch} sha256:{info.digest}", info.mean, info.std
@@ -122,6 +123,15 @@ def starting_point(
     return StartingPoint(
         lambda seed: placed(gate_backbone(model, num_classes=num_classes, seed=seed)), source, mean, std
     )
+
+
+def _weights_name(module: nn.Module) -> str:
+    """The class of a network in memory and a digest of its weights and buffers: names, types, shapes, values."""
+    digest = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return f"{type(module).__name__} sha256:{digest.hexdigest()}"
 
 
 def _with_head(network: GatedResNet, num_classes: int, seed: int) -> GatedResNet:
