@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pretrain.memory import freed_memory_is_kept
+from sim.text import visible
 from transfer.content import content_digest
 from transfer.data import ImageSet, Task
 from transfer.images import IMAGENET_MEAN, IMAGENET_STD
@@ -90,8 +91,8 @@ def extract_features(
         workers: processes that decode images; 0 decodes in this one.
 
     Raises:
-        ValueError: too many unreadable images, or none readable; `out` holds features of another configuration or of
-            other images.
+        ValueError: too many unreadable images, or none readable; features that are not finite; `out` holds features of
+            another configuration or of other images.
     """
     if not isinstance(task, Task):
         from transfer.tasks import load_task
@@ -149,6 +150,7 @@ def extract_features(
         )
         readable = len(found[split].kept)
         check_readable(task.name, split, len(images), readable, found[split].skipped, config.max_unreadable)
+        _check_finite(found[split], images, source if isinstance(backbone, torch.nn.Module) else str(backbone))
         before += len(images)
 
     tensors, rows = _collect(task, parts, found)
@@ -173,6 +175,17 @@ def extract_features(
     write_atomic(out / "summary.json", lambda path: path.write_text(text, encoding="utf-8", errors="backslashreplace"))
     shutil.rmtree(out / "parts", ignore_errors=True)
     return summary
+
+
+def _check_finite(embedded: Embedded, images: ImageSet, backbone: str) -> None:
+    """Raises ValueError naming the first image with a NaN or infinity, which would win every neighbour's vote."""
+    finite = embedded.features.isfinite().all(1)
+    if not bool(finite.all()):
+        count, first = int((~finite).sum()), images.names[embedded.kept[int(finite.int().argmin())]]
+        raise ValueError(
+            f"backbone {visible(backbone)}: the features of {count} of {len(finite)} images hold values that are not "
+            f"finite (first: {visible(first)})"
+        )
 
 
 def embed_images(

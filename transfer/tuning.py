@@ -98,6 +98,11 @@ class TuningRun:
         """Unreadable training images: name, reason."""
         return [(self.images.names[position], reason) for position, reason in sorted(self.bad.items())]
 
+    def learning_rate(self, epoch: int) -> float:
+        """Of an epoch, counted from 0: a tenth after a half of them, a hundredth after three quarters."""
+        epochs = self.config.epochs
+        return self.recipe.learning_rate * 0.1 ** ((epoch >= epochs // 2) + (epoch >= epochs * 3 // 4))
+
     def train(self, progress: Progress | None, stop: Callable[[], bool]) -> None:
         """All epochs that are left."""
         import torch
@@ -108,9 +113,8 @@ class TuningRun:
         first = self._resume()
         steps, count = 0, len(self.images)
         for epoch in range(first, self.config.epochs):
-            factor = 0.1 ** ((epoch >= self.config.epochs // 2) + (epoch >= self.config.epochs * 3 // 4))
             for group in self.optimizer.param_groups:
-                group["lr"] = self.recipe.learning_rate * factor
+                group["lr"] = self.learning_rate(epoch)
             torch.manual_seed(self.config.seed * 1_000_003 + epoch + 1)  # dropout; a resumed run draws the same
             self.head.train()
             self.network.train(self.config.trained == "all")

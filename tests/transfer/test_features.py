@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -176,6 +177,29 @@ def test_too_many_broken_files_are_an_error(tmp_path: Path, broken: int, message
     config = FeatureConfig(size=16, resize=16, max_unreadable=0.1)
     with pytest.raises(ValueError, match=message):
         extract_features(config, Probe(), files_task(tmp_path / "task", broken=broken), out=tmp_path / "f")
+    assert not (tmp_path / "f" / "summary.json").exists()
+
+
+class Overflowing(Probe):
+    """Its features of bright images are NaN."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        bright = images.mean((1, 2, 3)) > 0
+        return torch.where(bright[:, None], torch.nan, super().forward(images))
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_features_that_are_not_finite_are_refused_with_the_image(tmp_path: Path, split: str) -> None:
+    dark = ArraySource(np.zeros((6, 16, 16, 3), dtype=np.uint8))
+    one_bright = ArraySource(
+        np.zeros((6, 16, 16, 3), dtype=np.uint8) + np.uint8(255) * (np.arange(6) == 4)[:, None, None, None]
+    )
+    parts = {name: image_set([f"{name}/{i}" for i in range(6)], np.arange(6) % 2, dark) for name in ("train", "test")}
+    parts[split] = dataclasses.replace(parts[split], source=one_bright)
+    with pytest.raises(
+        ValueError, match=rf"^backbone Overflowing: .* of 1 of 6 images .*not finite .first: {split}/4.$"
+    ):
+        extract_features(SMALL, Overflowing(), Task("toy", ("a", "b"), **parts), out=tmp_path / "f")
     assert not (tmp_path / "f" / "summary.json").exists()
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.numpy import load_file
+from torch import nn
 
 from pretrain.checkpoint import load_backbone
 from pretrain.train import SavedAndStoppedError
@@ -192,6 +193,44 @@ def test_a_frozen_backbone_is_neither_changed_nor_in_train_mode(tmp_path: Path) 
     run.train(None, lambda: False)
     assert not any(module.training for module in network.modules())
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def tuning_run(out: Path, config: TuneConfig) -> TuningRun:
+    network, info = load_backbone("random:test_resnet")
+    task = toy(train=8)
+    return TuningRun(config, config.recipe("toy"), network, info, task, task.train, "cpu", 0, out)
+
+
+@pytest.mark.parametrize("trained", ["all", "head"])
+def test_head_and_optimiser_are_those_of_the_reference(tmp_path: Path, trained: Literal["all", "head"]) -> None:
+    run = tuning_run(tmp_path, TuneConfig(trained=trained, weight_decay=0.5, learning_rate=0.25))
+    drop, norm, linear = run.head
+    assert isinstance(drop, nn.Dropout) and drop.p == 0.2
+    assert isinstance(norm, nn.BatchNorm1d) and not norm.affine and norm.num_features == linear.in_features
+    assert isinstance(linear, nn.Linear) and linear.out_features == 2 and linear.bias is not None
+    assert isinstance(run.optimizer, torch.optim.SGD)
+    decayed, free = run.optimizer.param_groups
+    assert all((g["lr"], g["momentum"], g["nesterov"], g["dampening"]) == (0.25, 0.9, True, 0) for g in (decayed, free))
+    assert (decayed["weight_decay"], free["weight_decay"]) == (0.5, 0)
+    trainable = [*linear.parameters(), *(run.network.parameters() if trained == "all" else ())]
+    assert {id(p) for p in decayed["params"]} == {id(p) for p in trainable if p.ndim > 1}
+    assert {id(p) for p in free["params"]} == {id(p) for p in trainable if p.ndim <= 1}
+    assert len(decayed["params"]) + len(free["params"]) == len(trainable) and len(free["params"]) >= 1
+
+
+def test_the_rate_falls_tenfold_after_a_half_and_after_three_quarters(tmp_path: Path) -> None:
+    whole = tuning_run(tmp_path, TuneConfig(trained="head", learning_rate=0.25))
+    rates = [whole.learning_rate(epoch) for epoch in range(50)]
+    assert rates == pytest.approx([0.25] * 25 + [0.025] * 12 + [0.0025] * 13)
+    config = dataclasses.replace(TINY, trained="head", augment=False, epochs=4, learning_rate=0.25)
+    run, seen = tuning_run(tmp_path, config), []
+
+    def note_rates() -> bool:
+        seen.append([group["lr"] for group in run.optimizer.param_groups])
+        return False
+
+    run.train(None, note_rates)
+    assert seen == [pytest.approx([rate] * 2) for rate in (0.25, 0.25, 0.025, 0.0025)]
 
 
 def test_every_named_task_has_its_published_recipe() -> None:

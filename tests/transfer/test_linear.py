@@ -35,6 +35,27 @@ def test_probabilities_equal_those_of_scikit_learn(count: int, dims: int, classe
     assert fit.converged
 
 
+@pytest.mark.parametrize(("count", "dims", "classes"), [(300, 20, 4), (50, 60, 3)])
+def test_accuracy_at_the_default_tolerance_is_that_of_the_converged_solution(
+    count: int, dims: int, classes: int
+) -> None:
+    """Over a sweep as it is run, warm-started; the second shape can be separated, so that weak values overfit."""
+    features, labels = blobs(count + 4000, dims, classes)
+    scaled = fit_scaler(features[:count], "standardise")(features)
+    solver = LogisticRegression(scaled[:count], labels[:count], classes)
+    test, answers = scaled[count:].double().numpy(), labels[count:].numpy()
+    differences, accuracies = [], []
+    for l2 in np.logspace(5, -6, 8):
+        oracle = Oracle(C=1 / l2, solver="newton-cholesky", tol=1e-8, max_iter=200)
+        oracle.fit(scaled[:count].double().numpy(), labels[:count].numpy())
+        expected = 100 * oracle.score(test, answers)
+        ours = solver.solve(float(l2)).logits(scaled[count:]).argmax(1).numpy()
+        accuracies.append(expected)
+        differences.append(abs(100 * float((ours == answers).mean()) - expected))
+    assert len(differences) == 8 and max(differences) <= 0.2
+    assert max(accuracies) - min(accuracies) > 3  # the regularisation matters here
+
+
 def test_a_warm_started_sweep_ends_where_single_solutions_end() -> None:
     features, labels = blobs(250, 30, 5)
     solver = LogisticRegression(features, labels, 5)
