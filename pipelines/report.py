@@ -20,6 +20,7 @@ from pipelines.pictures import Picture, embed_picture, write_whole
 from pipelines.summary import Comparison, Score, Setting, Summary, Task, load_summary
 from pipelines.templates import page_template
 from sim.params import parameter_levels
+from transfer.table_files import to_html
 
 MAX_SHEETS = 12  # contact sheets of settings inside the page; the others are named
 MAX_SETTING_ROWS = 64
@@ -80,6 +81,7 @@ def build_view(summary: Summary, run_dir: Path) -> dict[str, Any]:
             for name in wording.method_names(summary)
         ],
         "rows": transfer_rows(summary),
+        "table": to_html(summary.table) if summary.table else "",
         "scores": [figures.score_chart(summary, width) for width in (760.0, 380.0)],
         "seeds": _seeds(summary),
         "pair": _pair(summary),
@@ -114,7 +116,7 @@ FILES = (
     ("report.html", "this page"),
     ("summary.json", "every number of this page, for programs"),
     ("transfer.csv", "the transfer table"),
-    ("transfer_table.html", "the same with means by group, ranks and other metrics; also as .csv and .md"),
+    ("transfer_table.html", "the table with means by group, ranks and other metrics alone; also as .csv and .md"),
     ("trials.csv", "every evaluation: task, setting, reward"),
     ("pictures", "contact sheets of settings and tasks"),
     ("backbones", "the pre-trained network chosen for each task"),

@@ -283,10 +283,10 @@ def _transfer_parts(experiment: Experiment, found: Found, out: Path) -> dict[str
     experiment.copy_backbones(found, out / "backbones")
     columns = [field.name for field in dataclasses.fields(Score) if field.name != "commands"]
     write_text(out / "transfer.csv", as_csv([{name: getattr(row, name) for name in columns} for row in scores]))
-    write_run_table(experiment.final_directories(found), out, seed=config.seed)
     titles = {setting.id: setting.name for setting in found.settings}
     return {
         "transfer": tuple(dataclasses.replace(row, commands=score_commands(experiment, found, row)) for row in scores),
+        "table": write_run_table(experiment.final_directories(found), out, seed=config.seed),
         "commands": pretrain_commands(experiment),
         "comparisons": comparisons(table, names, seed=config.seed),
         "preference": preference(picks, found.chosen, titles, seed=config.seed),

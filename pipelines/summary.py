@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from transfer.table_files import Grid
+
 # An argument list is quoted for the shell when it is printed; a string is printed as it stands.
 Command = str | tuple[str, ...]
 Interval = tuple[float, float]
@@ -202,6 +204,7 @@ class Summary:
     probabilities: dict[str, dict[str, dict[str, float | None]]] = field(default_factory=dict)
     chosen: dict[str, str] = field(default_factory=dict)
     transfer: tuple[Score, ...] = ()
+    table: Grid | None = None  # the transfer table with means by group, ranks and published numbers, as it is shown
     comparisons: tuple[Comparison, ...] = ()
     preference: Preference | None = None
     stages: tuple[Stage, ...] = ()

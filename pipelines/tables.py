@@ -10,6 +10,8 @@ from pipelines.artifact import METADATA
 from pipelines.identity import IDENTITY
 from pipelines.results import CHOSEN
 from transfer.finished import Finished, find_finished, read_finished
+from transfer.table import build_table
+from transfer.table_files import Grid, lay_out, write_tables
 
 
 def find_columns(results: Sequence[str], method: str | None) -> dict[str, list[Finished]]:
@@ -43,16 +45,15 @@ def find_columns(results: Sequence[str], method: str | None) -> dict[str, list[F
     return columns
 
 
-def write_run_table(directories: Mapping[str, Mapping[str, Sequence[Path]]], out: Path, *, seed: int) -> None:
+def write_run_table(directories: Mapping[str, Mapping[str, Sequence[Path]]], out: Path, *, seed: int) -> Grid:
     """transfer_table.{csv,md,html} in `out`: with means by group, ranks, significance, metrics beside accuracy.
+
+    Returns what they show, for the report.
 
     Args:
         directories: method -> task -> what `transfer.score.final` left, one for each backbone.
         seed: of the bootstrap.
     """
-    from transfer.table import build_table
-    from transfer.table_files import write_tables
-
     results = {
         # a made task's folder has another name
         method: [
@@ -60,7 +61,9 @@ def write_run_table(directories: Mapping[str, Mapping[str, Sequence[Path]]], out
         ]
         for method, by_task in directories.items()
     }
-    write_tables(build_table(results, against=CHOSEN, seed=seed), out, stem="transfer_table")
+    table = build_table(results, against=CHOSEN, seed=seed)
+    write_tables(table, out, stem="transfer_table")
+    return lay_out(table)
 
 
 def cached_imagenet(arch: str) -> Path | None:

@@ -20,6 +20,7 @@ from PIL import Image
 from pipelines.pictures import task_sheet
 from pipelines.report import write_report
 from sim.params import TASK2SIM_SPACE, all_off, all_on
+from transfer.table_files import Grid, GridRow, to_html
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HOSTILE = "<script>alert(1)</script>"
@@ -195,6 +196,18 @@ def make_run(root: Path, *, tasks: int = 3, settings: int = 5, seed: int = 0) ->
         },
         "chosen": chosen,
         "transfer": transfer,
+        "table": {
+            "header": ["task", *METHODS],
+            "rows": [
+                *(
+                    {"name": name, "cells": ["1.0", "2.0", "3.0", "**4.0** [3.0, 5.0]*"], "kind": "task"}
+                    for name in names
+                ),
+                {"name": "mean own (3)", "cells": ["10.5", "20.5", "30.5", "40.5"], "kind": "mean"},
+                {"name": "average rank", "cells": ["4.00", "3.00", "2.00", "1.00"], "kind": "mean"},
+            ],
+            "notes": ["Published: nothing for tasks of your own."],
+        },
         "comparisons": comparisons,
         "preference": {
             "found": True,
@@ -319,6 +332,19 @@ def test_every_chart_has_a_title_axis_labels_and_alternative_text(tmp_path: Path
         assert words in page.text
 
 
+def test_the_page_shows_means_by_group_ranks_and_the_notes_of_the_table(tmp_path: Path) -> None:
+    summary = make_run(tmp_path)
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    whole = Grid(
+        tuple(summary["table"]["header"]),
+        tuple(GridRow(row["name"], tuple(row["cells"]), row["kind"]) for row in summary["table"]["rows"]),
+        tuple(summary["table"]["notes"]),
+    )
+    transfer = page[page.index('<h2 id="transfer">') : page.index('<h2 id="tasks">')]
+    assert to_html(whole) in transfer
+    assert '<th scope="row">mean own (3)</th>\n<td>10.5</td>' in transfer and "average rank" in transfer
+
+
 def test_findings_are_computed_from_the_numbers(tmp_path: Path) -> None:
     summary = make_run(tmp_path, tasks=2)
     for row in summary["transfer"]:
@@ -434,6 +460,7 @@ def test_printed_commands_are_quoted_for_the_shell(tmp_path: Path) -> None:
         ("trials", "There are no rewards"),
         ("probabilities", "There is no map of probabilities"),
         ("transfer", "There is no transfer table"),
+        ("table", "Means by group and ranks were not recorded"),
         ("stages", "The stages of this run were not recorded"),
         ("versions", "Versions were not recorded"),
         ("machine", "The machine was not recorded"),

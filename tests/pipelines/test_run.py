@@ -37,6 +37,7 @@ from sim.params import SimParams, SimRanges
 from sim.shards import RenderConfig
 from transfer.features import FeatureConfig
 from transfer.score import ScoreConfig
+from transfer.table_files import to_html
 
 
 def make_task(folder: Path, seed: int = 0) -> ExperimentTask:
@@ -233,7 +234,7 @@ def test_the_table_of_a_run_has_means_ranks_and_significance(tmp_path: Path, tri
         experiment = Experiment(config, tasks, flow)
         found = experiment.search()
         scores = transfer_scores(experiment.transfer(found)[0], seed=config.seed)
-        write_run_table(experiment.final_directories(found), tmp_path, seed=config.seed)
+        grid = write_run_table(experiment.final_directories(found), tmp_path, seed=config.seed)
     with (tmp_path / "transfer_table.csv").open() as file:
         rows = {(row["row"], row["method"]): row for row in csv.DictReader(file)}
     assert len(scores) == 12
@@ -252,7 +253,7 @@ def test_the_table_of_a_run_has_means_ranks_and_significance(tmp_path: Path, tri
     assert float(rows["AID", "random weights"]["p_value"]) < 0.05 and rows["AID", "chosen"]["p_value"] == ""
     text = (tmp_path / "transfer_table.md").read_text(encoding="utf-8")
     assert "| *mean unseen (1)* |" in text and "published" not in text
-    assert "<table" in (tmp_path / "transfer_table.html").read_text(encoding="utf-8")
+    assert to_html(grid) in (tmp_path / "transfer_table.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("arch", ["resnet18", "resnetv2_50"])
@@ -336,6 +337,7 @@ def test_a_run_leaves_its_results_and_a_second_one_computes_nothing(tmp_path: Pa
     files |= {"transfer_table.csv", "transfer_table.md", "transfer_table.html"}
     assert files <= {path.name for path in out.iterdir()}
     assert (out / "backbones" / "task.safetensors").is_file()
+    assert first.table is not None and to_html(first.table) in (out / "report.html").read_text(encoding="utf-8")
     assert (first.status, first.missing, len(first.settings), len(first.trials)) == ("complete", (), 2, 2)
     methods = [row.method for row in first.transfer if row.task == "task"]
     assert methods == ["random weights", "random", "all_on", "chosen"]
