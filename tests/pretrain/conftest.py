@@ -1,4 +1,4 @@
-"""Small data set directories made on the spot: flat colours with noise, one colour per class."""
+"""Small data set directories made on the spot: flat colours with noise, one colour per class. One thread for torch."""
 
 from __future__ import annotations
 
@@ -6,14 +6,24 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 MakeSet = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Other tests run beside this one; torch's threads spin when there are more of them than cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def encode(pixels: np.ndarray, kind: str) -> bytes:

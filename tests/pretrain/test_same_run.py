@@ -7,13 +7,12 @@ import functools
 import json
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from pretrain.train import PretrainConfig, SavedAndStoppedError, pretrain
 
@@ -33,15 +32,6 @@ TINY = PretrainConfig(
     precision="fp32",
 )
 """Three steps on 24 images."""
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Other tests run beside this one; torch's threads spin when there are more of them than cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def run(data: Path | str, out: Path, config: PretrainConfig = TINY, **knobs: Any) -> dict[str, Any]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from pretrain.train import PretrainConfig, SavedAndStoppedError, pretrain
 
@@ -27,14 +26,6 @@ TINY = PretrainConfig(
     precision="fp32",
 )
 """Three steps on the 14 images of two shards, six on the 24 of three."""
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def run(data: Path, out: Path, val: Path, **knobs: Any) -> dict[str, Any]:
