@@ -133,7 +133,10 @@ _policies: dict[Augmentation, Any] = {}
 
 
 def _rand_augment(policy: Augmentation) -> Any:
-    """timm's RandAugment as its training script builds it (translation bound by the size, ImageNet's mean as fill)."""
+    """timm's RandAugment as its training script builds it (translation bound by the size, ImageNet's mean as fill).
+
+    But for the interpolation, which is drawn here (deviation 5 of `train.PretrainConfig`).
+    """
     if policy not in _policies:
         from timm.data.auto_augment import rand_augment_transform
 
@@ -199,8 +202,9 @@ def mirror_pairs(rows: Tensor) -> Tensor:
 class Mixer:
     """timm's Mixup in batch mode: one lambda, and one box for cutmix, per global batch, drawn from (seed, step).
 
-    Partners are neighbours in the global batch (see `order.rank_slice`), so ranks and micro-batches that hold whole
-    pairs mix what one process would.
+    Task2Sim draws them for each GPU's part of the batch (deviation 4 of `train.PretrainConfig`). Partners are
+    neighbours in the global batch (see `order.rank_slice`), so ranks and micro-batches that hold whole pairs mix what
+    one process would.
     """
 
     def __init__(self, *, mixup: float, cutmix: float, label_smoothing: float, num_classes: int, seed: int) -> None:

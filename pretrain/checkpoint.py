@@ -268,6 +268,11 @@ def checkpoints(directory: Path) -> list[Path]:
     return sorted(path for path in directory.iterdir() if CHECKPOINT.fullmatch(path.name))
 
 
+def remove_checkpoints(directory: Path) -> None:
+    for path in checkpoints(directory):
+        path.unlink(missing_ok=True)
+
+
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Tensors and plain values only.
 

@@ -1,4 +1,4 @@
-"""Architectures: any classification model of torchvision or timm, built from a seed, with or without its classifier."""
+"""Architectures: classification models of torchvision and timm, built from a seed, with or without their classifier."""
 
 from __future__ import annotations
 

@@ -19,12 +19,14 @@ from pretrain.checkpoint import (
     checkpoints,
     load_checkpoint,
     load_weights,
+    remove_checkpoints,
     save_backbone,
     save_checkpoint,
     sha256_file,
     write_json,
 )
 from pretrain.data import OnBadShard, Progress, ShardSet, open_shards
+from pretrain.divergence import describe_divergence
 from pretrain.loader import Batch, ImageSource, decode_all, load_batches, whole_images
 from pretrain.memory import freed_memory_is_kept
 from pretrain.model import check_backbone, check_bf16_size
@@ -158,7 +160,10 @@ def _run(
     def settle(batch: Batch, read: Callable[[], StepResult]) -> bool:
         """Waits for a step; true when a rank was asked to stop before it."""
         result = read()
-        _check_finite(batch, result, shards, ranks)
+        if not result.finite:
+            step, epoch, loss = batch.step, batch.epoch, result.loss
+            why = ranks.share(lambda: describe_divergence(config, step, epoch, loss, shards, out))
+            raise TrainingDivergedError(why)
         watch.step(batch.step + 1, batch.epoch, result)
         return result.asked_to_stop
 
@@ -198,7 +203,9 @@ def _run(
                 last_save = time.monotonic()
     finally:
         watch.close()
-    bad = [name for name, value in trainer.averaged.state_dict().items() if not bool(torch.isfinite(value).all())]
+    weights = trainer.averaged.state_dict()
+    # the first rank's, which are those that are saved: norm statistics differ between ranks
+    bad = ranks.share(lambda: [name for name, value in weights.items() if not bool(torch.isfinite(value).all())])
     if bad:
         raise TrainingDivergedError(f"the trained weights are not finite: {', '.join(bad[:3])}")
     summary = {
@@ -221,15 +228,6 @@ def _run(
     }
     ranks.share(lambda: _finish(out, trainer, _header(config, shards, total), summary, knobs))
     return summary
-
-
-def _check_finite(batch: Batch, result: StepResult, shards: ShardSet, ranks: Ranks) -> None:
-    if not result.finite:
-        keys = ", ".join(shards.describe(index) for index in batch.indices.tolist())
-        raise TrainingDivergedError(
-            f"step {batch.step + 1} (epoch {batch.epoch}): the loss ({result.loss}) or its gradient is not finite; "
-            f"samples of rank {ranks.rank}: {keys}"
-        )
 
 
 def _open(role: Literal["data", "val"], data: str, out: Path, knobs: Knobs, progress: Progress) -> ShardSet:
@@ -341,5 +339,4 @@ def _finish(out: Path, trainer: Trainer, header: dict[str, str], summary: dict[s
         save_checkpoint(out / "checkpoints", trainer.step, trainer.state(), keep=knobs.keep_checkpoints)
     write_json(out / SUMMARY_NAME, summary)
     if not knobs.keep_checkpoints:
-        for path in checkpoints(out / "checkpoints"):
-            path.unlink()
+        remove_checkpoints(out / "checkpoints")

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 Progress = Callable[[int, int, str], None]
 
@@ -20,6 +22,10 @@ EXIT_SAVED = 75
 """EX_TEMPFAIL: the work is saved, run the same command again."""
 
 
+RAND_AUGMENT = re.compile(r"rand(-(m\d+|n\d+|p(0(\.\d+)?|1)|mstd\d+(\.\d+)?|mmax\d+|inc[01]|t(weights|3aw?)))*")
+"""Policies of which timm's `rand_augment_transform` heeds every part; of others it passes over some, or fails."""
+
+
 class SavedAndStoppedError(Exception):
     """Training was asked to stop (SIGTERM or `stop`), saved a checkpoint and did; `exit_status` is for the shell."""
 
@@ -27,7 +33,7 @@ class SavedAndStoppedError(Exception):
 
 
 class TrainingDivergedError(RuntimeError):
-    """The loss or the gradient is no longer finite; the message holds the step and the samples of the batch."""
+    """The loss or the gradient is no longer finite; the message holds the step and samples of the batch."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +43,22 @@ class PretrainConfig:
     Source: Task2Sim (Mishra et al., CVPR 2022) and its released configuration pt_default.yaml. Deviations:
 
     1. The learning rate is set at every step, not every epoch; both ends of the curve are the same.
-    2. The augmentation's draws are a function of (seed, epoch, sample), the mixing's of (seed, step); mixing pairs are
-       neighbours in the shuffled global batch instead of mirror images in a rank's share (the distribution is equal).
-    3. bf16 autocast instead of fp16 with loss scaling.
-    4. Weight decay leaves out norms and biases, as timm's optimiser factory does by default.
+    2. The cosine runs over the epochs after the warm-up. The original's scheduler (timm's, `warmup_prefix` False) runs
+       it over all epochs, and the warm-up replaces its start: 9.05e-4 at epoch 20 and 3.5e-4 at epoch 60, where ours
+       has 1e-3 and 5.05e-4.
+    3. The augmentation's draws are a function of (seed, epoch, sample), the mixing's of (seed, step).
+    4. One choice between mixup and cutmix, one share and one box are drawn for each global batch; the original draws
+       them for each GPU's 256 images of it, so four times in a batch of 1,024. Pairs are neighbours in the shuffled
+       global batch instead of mirror images in a GPU's share; either way they are random pairs.
+    5. Each operation of RandAugment that resamples draws bilinear or bicubic, timm's default; its training script, the
+       original's, passes the configured interpolation on.
+    6. bf16 autocast instead of fp16 with loss scaling.
+    7. Weight decay leaves out norms and biases, as timm's optimiser factory does by default.
     """
 
     arch: str = "resnet50"
-    """Any classification model of torchvision or timm; resnet18 and resnet50 are tested."""
+    """A classification model of torchvision or timm that ends in one linear layer and has no auxiliary classifiers, so
+    not squeezenet, googlenet and inception_v3; resnet18 and resnet50 are tested."""
     size: int = 224
     """Pixels of a training image, after the crop."""
     epochs: int = 100
@@ -56,7 +70,9 @@ class PretrainConfig:
     """sgd: momentum 0.9, Nesterov."""
     learning_rate: float = 1e-3
     min_learning_rate: float = 1e-5
+    """End of the cosine; where it is more than `learning_rate`, the rate stays at `learning_rate` after the warm-up."""
     warmup_learning_rate: float = 1e-6
+    """Start of the warm-up; where it is more than `learning_rate`, the rate falls during the warm-up."""
     warmup_epochs: float = 20
     weight_decay: float = 0.05
     clip_norm: float = 0.0
@@ -77,32 +93,37 @@ class PretrainConfig:
     grayscale: float = 0.0
     """Probability that an image loses its colours."""
     rand_augment: str = "rand-m9-mstd0.5-inc1"
-    """timm's policy name; empty: none."""
+    """timm's policy name (see RAND_AUGMENT); empty: none."""
     decoder: Literal["torchvision", "pillow"] = "torchvision"
     precision: Literal["bf16", "fp32"] = "bf16"
     """bf16: autocast; weights and optimiser stay fp32."""
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("size", "epochs", "batch_size", "micro_batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; allowed: 1 and more")
+        # each condition is what is allowed, because none holds for NaN
+        for name, least in {"size": 1, "epochs": 1, "batch_size": 1, "micro_batch": 1, "seed": 0}.items():
+            self._require(name, getattr(self, name) >= least, f"{least} and more")
         for name in ("horizontal_flip", "grayscale", "label_smoothing", "drop_path", "ema_decay"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; allowed: 0 to 1")
-        for name in ("weight_decay", "clip_norm", "mixup", "cutmix", "seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; allowed: 0 and more")
-        if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
-            raise ValueError(f"crop_scale is {self.crop_scale}; allowed: 0 < low <= high <= 1")
-        if not 0 <= self.warmup_epochs < self.epochs:
-            raise ValueError(f"warmup_epochs is {self.warmup_epochs}; allowed: 0 to less than epochs ({self.epochs})")
-        if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate is {self.learning_rate}; allowed: more than 0")
+            self._require(name, 0 <= getattr(self, name) <= 1, "0 to 1")
+        for name in ("min_learning_rate", "warmup_learning_rate", "weight_decay", "clip_norm", "mixup", "cutmix"):
+            self._require(name, 0 <= getattr(self, name) < math.inf, "0 and more, finite")
+        self._require("learning_rate", 0 < self.learning_rate < math.inf, "more than 0, finite")
+        self._require("crop_scale", 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1, "0 < low <= high <= 1")
+        self._require("warmup_epochs", 0 <= self.warmup_epochs < self.epochs, f"0 to less than epochs ({self.epochs})")
+        hints = get_type_hints(PretrainConfig)
+        for name in ("optimizer", "interpolation", "decoder", "precision"):
+            levels = get_args(hints[name])
+            self._require(name, getattr(self, name) in levels, ", ".join(levels))
+        known = not self.rand_augment or RAND_AUGMENT.fullmatch(self.rand_augment) is not None
+        self._require("rand_augment", known, "nothing, or a policy of timm such as rand-m9-mstd0.5-inc1")
         if self.mixes and (self.batch_size % 2 or self.micro_batch % 2):
             raise ValueError(
                 f"batch_size {self.batch_size} and micro_batch {self.micro_batch} must be even with mixup or cutmix"
             )
+
+    def _require(self, name: str, good: bool, allowed: str) -> None:
+        if not good:
+            raise ValueError(f"{name} is {getattr(self, name)}; allowed: {allowed}")
 
     @property
     def mixes(self) -> bool:
@@ -158,7 +179,8 @@ def pretrain(
     Raises:
         FileNotFoundError, ValueError: bad data, bad settings, or `out` holds a run of another configuration or on other
             data, or something else.
-        TrainingDivergedError: the loss is not finite.
+        TrainingDivergedError: the loss is not finite. Of a batch of more than a few dozen images the message names the
+            first ones, and `out`/diverged.txt all.
         SavedAndStoppedError: stopped by SIGTERM or `stop`, after saving.
     """
     check_knobs(
@@ -166,7 +188,7 @@ def pretrain(
     )
     check_same_run(out / CONFIG_NAME, {"config": config_values(config)})
     if (out / SUMMARY_NAME).is_file():
-        return _finished_run(out, str(data), None if val is None else str(val))
+        return _finished_run(out, str(data), None if val is None else str(val), keep_checkpoints)
 
     from pretrain.run import Knobs, run
 
@@ -215,8 +237,9 @@ def data_values(classes: tuple[str, ...], digest: str) -> dict[str, Any]:
     return {"num_classes": len(classes), "classes": list(classes), "data_digest": digest}
 
 
-def _finished_run(out: Path, data: str, val: str | None) -> dict[str, Any]:
+def _finished_run(out: Path, data: str, val: str | None, keep_checkpoints: int) -> dict[str, Any]:
     """The summary in `out`, if it is of a training on what `data` and `val` hold today (their indexes are read)."""
+    from pretrain.checkpoint import remove_checkpoints
     from pretrain.data import data_digest
     from pretrain.remote import index_at
 
@@ -239,6 +262,8 @@ def _finished_run(out: Path, data: str, val: str | None) -> dict[str, Any]:
         raise ValueError(
             f"{out} holds a finished run, but its {summary['backbone']} is gone; delete {SUMMARY_NAME} to make it again"
         )
+    if not keep_checkpoints:  # the run may have been killed just after its summary
+        remove_checkpoints(out / "checkpoints")
     return summary
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,42 @@ def test_tensorboard_is_on_disk_with_the_checkpoint(tmp_path: Path) -> None:
     events.Reload()
     assert [event.value for event in events.Scalars("loss")] == [2.0]
     watching.close()
+
+
+def test_tensorboard_shows_every_curve_of_the_log(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    clock = Clock()
+    watching = watch(tmp_path, clock, tensorboard=True)
+    watching.step(1, 0, result(2.0, accuracy=0.25))
+    clock.now += 4
+    watching.epoch(1, 0, lambda: 0.5)
+    watching.close()
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    shown = {name: [(event.step, event.value) for event in events.Scalars(name)] for name in events.Tags()["scalars"]}
+    values = {"loss": 2.0, "learning_rate": 0.1, "accuracy": 0.25, "val_accuracy": 0.5}
+    values |= {"images_per_s": 2.5, "data_wait_share": 0.0}
+    assert shown == {name: [(1, pytest.approx(value))] for name, value in values.items()}
+
+
+def test_progress_says_loss_rate_speed_wait_and_time_left(tmp_path: Path) -> None:
+    clock, notes = Clock(), []
+    watching = watch(tmp_path, clock, progress=lambda done, total, note: notes.append((done, total, note)))
+
+    def slow() -> Iterator[Any]:
+        clock.now += 1
+        yield object()
+
+    for step in (1, 2):
+        for _ in watching.timed(slow()):
+            clock.now += 3
+        watching.step(step, 0, result(2.0 / step))
+    watching.close()
+    assert notes == [
+        (1, 8, "epoch 0, loss 2.000, lr 1.00e-01, 2 images/s, 25 % waiting for data, 28 s left"),
+        (2, 8, "epoch 0, loss 1.000, lr 1.00e-01, 2 images/s, 25 % waiting for data, 24 s left"),
+    ]
 
 
 def test_validation_is_not_counted_as_training(tmp_path: Path) -> None:
