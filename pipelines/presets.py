@@ -51,7 +51,8 @@ SMALL = ExperimentConfig(
 
 # simpath run paper --tasks DIR --out OUT --cluster slurm
 # Task2Sim's sizes: 237 classes, 40,000 images of 256 px for each setting, ResNet-50 at 224 px for 100 epochs, reward by
-# 5-NN on a validation part. A setting costs about 20 GPU-minutes of pre-training on four GPUs; it is not for two cores.
+# 5-NN on a validation part. A setting costs about 19 minutes of pre-training on one H100 with 16 cores beside it
+# (docs/clusters.md); it is not for two cores.
 PAPER = ExperimentConfig(
     render=RenderConfig(size=256, images_per_shard=1000, catalog=CatalogConfig(num_classes=237)),
     num_images=40_000,

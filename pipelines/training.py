@@ -78,6 +78,9 @@ def pretrain_stage(
 ) -> dict[str, Any]:
     """Stage `pretrain`: a backbone from a data set directory; no checkpoints stay after the end.
 
+    On a GPU all cores of a process but one read and augment images, because a core makes a few hundred a second and the
+    GPU takes thousands. They hand over whole batches through /dev/shm, two for each core at most.
+
     Args:
         processes: that share every batch, each with a GPU of this job, or with its part of the threads (see
             `check_processes`). A training may be resumed with another number of them.
@@ -90,9 +93,11 @@ def pretrain_stage(
         SavedAndStoppedError: `stop` was true, and a checkpoint is saved.
         ProcessDied: a rank died without a reason.
     """
+    check_processes(config, processes)
     knobs = {
         "device": device,
         "threads": threads,
+        "workers": max(0, threads // processes - 1) if device == "cuda" else 0,
         "keep_checkpoints": 0,
         "checkpoint_every_s": checkpoint_every_s,
         "tensorboard": False,
@@ -211,10 +216,13 @@ def _messages(group: subprocess.Popen[bytes]) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, lines)
 
 
-def train_as_rank(work: dict[str, Any], send: Callable[[dict[str, Any]], None], stop: Callable[[], bool]) -> int:
+def train_as_rank(
+    work: dict[str, Any], send: Callable[[dict[str, Any]], None], stop: Callable[[], bool], *, first: bool = True
+) -> int:
     """Train as one of several; the exit status. The reason of an end is sent where it is the training's own.
 
-    Any other error may come from the death of another rank, which is not the training's fault.
+    Any other error may come from the death of another rank, which is not the training's fault. That the loss is not
+    finite all ranks find in the same step: only the first one sends it, as it may be long.
     """
     config = from_json(PretrainConfig, work["config"], "pretrain")
 
@@ -224,7 +232,7 @@ def train_as_rank(work: dict[str, Any], send: Callable[[dict[str, Any]], None], 
     try:
         pretrain(
             config,
-            Path(work["data"]),
+            work["data"],  # text, because a path would make one slash of an address's two
             out=Path(work["out"]),
             progress=progress,
             stop=stop,
@@ -234,7 +242,8 @@ def train_as_rank(work: dict[str, Any], send: Callable[[dict[str, Any]], None], 
         send({"stopped": str(stopped)})
     except (ValueError, OSError, TrainingDivergedError) as error:
         traceback.print_exc()
-        send({"error": describe(error)})
+        if first or not isinstance(error, TrainingDivergedError):
+            send({"error": describe(error)})
         return 1
     return 0
 
@@ -249,12 +258,13 @@ def main() -> int:
     threading.Thread(target=_end_with_stdin, daemon=True).start()
 
     def send(message: dict[str, Any]) -> None:
-        # in one piece, so that lines of several ranks do not mix
+        # in one piece, so that lines of several ranks do not mix: up to PIPE_BUF, 4 KiB
         os.write(channel, json.dumps(message).encode() + b"\n")
 
-    if os.environ["RANK"] == "0":  # the others would say the same
+    first = os.environ["RANK"] == "0"
+    if first:  # the others would say the same
         logging.getLogger().addHandler(_Sender(send))
-    return train_as_rank(work, send, lambda: heard.is_set() or Path(work["stop"]).exists())
+    return train_as_rank(work, send, lambda: heard.is_set() or Path(work["stop"]).exists(), first=first)
 
 
 class _Sender(logging.Handler):

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import psutil
@@ -126,6 +129,31 @@ def test_no_process_is_left_when_one_is_killed(data: Path, tmp_path: Path, victi
         assert last == ["one of the 2 training processes died"]
 
 
+@pytest.mark.parametrize(
+    ("device", "threads", "processes", "workers"),
+    [("cuda", 16, 1, 15), ("cuda", 16, 2, 7), ("cuda", 1, 1, 0), ("cuda", 1, 2, 0), ("cpu", 16, 1, 0)],
+)
+def test_a_gpu_gets_the_cores_beside_it_as_loaders(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    device: Literal["cpu", "cuda"],
+    threads: int,
+    processes: int,
+    workers: int,
+) -> None:
+    given: dict[str, Any] = {}
+
+    def pretrain(config: PretrainConfig, data: Path, **knobs: Any) -> dict[str, Any]:
+        given.update(knobs)
+        return {}
+
+    monkeypatch.setattr("pipelines.training.pretrain", pretrain)
+    (tmp_path / "summary.json").touch()  # several processes are started only where there is none
+    pretrain_stage(CONFIG, data=tmp_path, out=tmp_path, device=device, threads=threads, processes=processes)
+    assert (given["device"], given["workers"]) == (device, workers)
+    assert given["threads"] == max(1, threads // processes)
+
+
 def test_a_process_needs_a_gpu_to_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     with pytest.raises(ValueError, match="2 processes train with a GPU each, but this job has 1"):
@@ -156,3 +184,35 @@ def test_a_rank_gives_the_reasons_that_are_the_trainings_own(tmp_path: Path) -> 
     with pytest.raises(TypeError):
         train_as_rank({**work, "knobs": {"device": "cpu", "speed": 3}}, sent.append, lambda: False)
     assert len(sent) == 1
+
+
+KNOBS = {"device": "cpu", "threads": 1, "tensorboard": False}
+
+
+def test_only_the_first_rank_sends_what_all_find_out(data: Path, tmp_path: Path) -> None:
+    diverging = dataclasses.replace(CONFIG, learning_rate=1e30, warmup_epochs=0)
+    work = {"config": to_json(diverging), "data": str(data), "knobs": KNOBS}
+    for first, reasons in ((True, 1), (False, 0)):
+        sent: list[dict[str, Any]] = []
+        work["out"] = str(tmp_path / str(first))
+        assert train_as_rank(work, sent.append, lambda: False, first=first) == 1
+        assert sum("not finite; samples of the batch: " in message.get("error", "") for message in sent) == reasons
+        assert sum("error" in message for message in sent) == reasons
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_a_rank_trains_on_data_at_an_address(data: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, epochs=1, warmup_epochs=0)
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(data))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        work = {"config": to_json(config), "data": address, "out": str(tmp_path / "out"), "knobs": KNOBS}
+        sent: list[dict[str, Any]] = []
+        status = train_as_rank(work, sent.append, lambda: False)
+        server.shutdown()
+    assert (status, [message for message in sent if "error" in message]) == (0, [])
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["num_images"] == 12
