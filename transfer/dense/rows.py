@@ -115,8 +115,11 @@ class Rows:
             self.reference[seed] = found
             for part in ("validation", "test"):
                 unknown = [name for name, values in found[part].items() if None in values.values()]
-                if unknown:
-                    raise ValueError(f"the {part} scenes have no label for {', '.join(unknown)}")
+                if unknown:  # there are labels (`checks.py`): mIoU without a single hit, say
+                    raise ValueError(
+                        f"the single-task networks of seed {seed} have an undefined metric on the {part} scenes for "
+                        f"{', '.join(unknown)}; train for more iterations"
+                    )
         return found
 
     def _steps(self, architecture: str, balancer: str, seed: int) -> WeightSteps:
@@ -129,6 +132,7 @@ class Rows:
         return WeightSteps(network, rule, self.tasks, config)
 
     def _sampler(self, scenes: SceneSet, *words: int) -> Sampler:
+        """Batches of a part; of AdaShare's two parts, one with fewer scenes than a batch is a batch of its own."""
         names = tuple(task.name for task in self.tasks)
         return Sampler(scenes, names, self.view, min(self.config.batch_size, len(scenes)), (_ORDER, *words))
 

@@ -5,8 +5,9 @@ balancer and seed trains for the same number of iterations from random weights, 
 once with its last weights. AdaShare learns its policy first; of the binary policies drawn from it, all are trained, and
 the one that improves most on the *validation* scenes is the row of the table (all of them are recorded).
 
-Files left in `out`: split.json (which scenes are in which part), runs/<row>/seed-<s>/ (see `rows.py`), table.csv,
-table.md, and summary.json, written last. A run that was interrupted continues from its checkpoints.
+Files left in `out`: identity.json (which experiment this is), split.json (which scenes are in which part),
+runs/<row>/seed-<s>/ (see `rows.py`), table.csv, table.md, and summary.json, written last. A run that was interrupted
+continues from its checkpoints.
 """
 
 from __future__ import annotations
@@ -50,13 +51,15 @@ def train_multitask(
         threads: torch's threads of each (default: leave as they are, or an equal part of the cores).
 
     Raises:
-        ValueError: data in another layout, labels that are missing, or `out` holds another experiment.
+        ValueError: data in another layout, fewer training scenes than a batch, a part without labels, or `out` holds
+            something else.
         FileNotFoundError: no data.
         TrainingDivergedError: the weights of a network are not finite.
         RuntimeError: one of several training processes was killed.
     """
     import torch
 
+    from transfer.dense.checks import require_scenes
     from transfer.dense.data import split_record
     from transfer.dense.jobs import train_side_by_side
     from transfer.dense.readers import read_dense
@@ -74,6 +77,9 @@ def train_multitask(
         return done
     clock = _Clock(progress)
     rows = Rows(config, scenes, out=out / "runs", device=device, tick_of=clock.tick_of)
+    require_scenes(config, scenes, rows.parts, rows.tasks)
+    out.mkdir(parents=True, exist_ok=True)
+    write_record(out / "identity.json", identity)
     write_record(out / "split.json", split_record(scenes, rows.parts))
     clock.total = rows.total_steps()
     if jobs > 1:
@@ -166,20 +172,32 @@ class _Clock:
 
 
 def _finished(out: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """The summary of a finished experiment of the same identity; raises if `out` belongs to another one."""
-    from transfer.dense.rows import write_record
+    """The summary of a finished experiment of the same identity, None if it did not finish.
 
-    marker = out / "identity.json"
-    if marker.exists():
-        known = json.loads(marker.read_text(encoding="utf-8"))
-        different = [key for key, value in identity.items() if known.get(key) != value]
-        if different:
+    Raises:
+        ValueError: `out` holds another experiment, or files of something else.
+    """
+    marker, summary = out / "identity.json", out / "summary.json"
+    if not marker.exists():
+        if summary.exists():
             raise ValueError(
-                f"{out} holds an experiment of another {' and '.join(different)}; choose another directory"
+                f"{out} holds a summary.json but no identity.json: it is not the directory of a multi-task run; "
+                "choose another"
             )
-    if (out / "summary.json").exists():
-        summary: dict[str, Any] = json.loads((out / "summary.json").read_text(encoding="utf-8"))
-        return summary
-    out.mkdir(parents=True, exist_ok=True)
-    write_record(marker, identity)
-    return None
+        return None
+    known = _read_object(marker)
+    different = [key for key, value in identity.items() if known.get(key) != value]
+    if different:
+        raise ValueError(f"{out} holds an experiment of another {' and '.join(different)}; choose another directory")
+    return _read_object(summary) if summary.exists() else None
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """A JSON object that an experiment left."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); choose another directory") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is not of a multi-task run; choose another directory")
+    return content
