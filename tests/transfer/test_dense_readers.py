@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from transfer.dense.config import MultitaskConfig
-from transfer.dense.files import decode_normals
+from transfer.dense.files import normals_from_picture
 from transfer.dense.metrics import IGNORED, angles_deg
 from transfer.dense.nyuv2 import read_nyuv2
 from transfer.dense.readers import read_dense
@@ -66,10 +66,11 @@ def test_a_missing_label_in_a_list_is_a_scene_without_it(tmp_path: Path, scenes:
     assert set(data.test.read(1).labels) == {"segmentation", "normals", "depth"}
 
 
-def test_a_pixel_of_255_has_no_normal() -> None:
+def test_a_pixel_of_255_has_no_normal(tmp_path: Path) -> None:
     picture = np.full((1, 2, 3), 128, np.uint8)
     picture[0, 1, 0] = 255
-    decoded = decode_normals(picture)
+    Image.fromarray(picture).save(tmp_path / "normals.png")
+    decoded = normals_from_picture(tmp_path / "normals.png")
     assert not bool(decoded[:, 0, 1].any()) and float(decoded[:, 0, 0].norm()) == pytest.approx(1)
 
 
@@ -258,6 +259,49 @@ def test_one_of_several_list_files_is_chosen_by_name(tmp_path: Path, scenes: Mod
     assert first.digest != second.digest
     with pytest.raises(ValueError, match=r"list_file is a\.json; allowed: none, the layout rooms has no list files"):
         MultitaskConfig(layout="rooms", list_file="a.json")
+
+
+A, B = (["rgb/0.png", "seg/0.png", "normals/0.png"], ["rgb/1.png", "seg/1.png", "normals/1.png"])
+C = ["rgb/8.png", "seg/8.png", "normals/8.png"]
+
+
+@pytest.mark.parametrize(
+    ("lists", "message"),
+    [
+        ([], "needs the keys train, test, each with at least one scene"),
+        ({"train": [A]}, "needs the keys train, test, each with at least one scene"),
+        ({"train": 5, "test": [C]}, ": train is no list of scenes with at least one"),
+        ({"train": {"0": A}, "test": [C]}, ": train is no list of scenes with at least one"),
+        ({"train": ["rgb/0.png"], "test": [C]}, ": scene 0 of train is no list of 3 or 4 files"),
+        ({"train": [A, B[:2]], "test": [C]}, ": scene 1 of train is no list of 3 or 4 files"),
+        ({"train": [[5, *A[1:]]], "test": [C]}, ": scene 0 of train is no list of 3 or 4 files"),
+        ({"train": [A], "test": [[*C[:2], 5]]}, ": scene 0 of test names 5; allowed: a file, or null for no label"),
+        ({"train": [A], "test": [[*C[:2], ["x"]]]}, ": scene 0 of test names ['x']; allowed: a file, or null"),
+        ({"train": [A, B], "test": [A]}, ": rgb/0.png is in train and again in test; allowed: each image in one list"),
+        ({"train": [A, B, A], "test": [C]}, ": rgb/0.png is in train and again in train; allowed: each image in one"),
+        ({"train": [A], "test": [["./rgb/0.png", *C[1:]]]}, ": rgb/0.png is in train and again in test; allowed: each"),
+        ({"train": [A, B], "train1": [A], "test": [C]}, " has train1 alone; allowed: both of train1 and train2, or"),
+        ({"train": [A, B], "train2": [], "test": [C]}, " has train2 alone; allowed: both of train1 and train2, or"),
+        ({"train": [A, B], "train1": [A], "train2": [], "test": [C]}, ": train2 is no list of scenes with at least"),
+        (
+            {"train": [A, B], "train1": [A, B], "train2": [A], "test": [C]},
+            ": rgb/0.png is in train1 and again in train2",
+        ),
+        ({"train": [A], "train1": [A], "train2": [B], "test": [C]}, ": rgb/1.png of train2 is not in train; allowed:"),
+        ({"train": [A], "train1": [A], "train2": [C], "test": [C]}, ": rgb/8.png of train2 is not in train; allowed:"),
+        ({"train": [A, B], "train1": [A], "train2": [B], "test": [C]}, ": every scene of train1 is held out for valid"),
+    ],
+)
+def test_a_list_file_that_cannot_be_used_is_refused_in_one_line(
+    lists: object, message: str, tmp_path: Path, scenes: ModuleType
+) -> None:
+    scenes.write_nyuv2(tmp_path, depth=False)
+    path = tmp_path / "nyu_v2.json"
+    path.write_text(json.dumps(lists))
+    with pytest.raises(ValueError) as caught:
+        read_nyuv2(tmp_path, validation=0.5)
+    assert str(caught.value).removeprefix(str(path)).strip().startswith(message.strip())
+    assert "\n" not in str(caught.value)
 
 
 def test_one_of_taskonomys_list_files_is_chosen_by_name(tmp_path: Path, scenes: ModuleType) -> None:

@@ -125,17 +125,19 @@ def normals_from_picture(path: Path, *, marked: bool = True) -> Tensor:
     Args:
         marked: a pixel with a channel of 255 has no normal (NYUv2); its vector becomes zero.
     """
-    return decode_normals(read_picture(path, "RGB"), marked=marked)
+    pixels = read_picture(path, "RGB")
+    return decode_normals(pixels, (pixels != 255).all(axis=2) if marked else None)
 
 
-def decode_normals(picture: np.ndarray, *, marked: bool = True) -> Tensor:
-    """`normals_from_picture` of (H, W, 3) uint8."""
-    vectors = torch.from_numpy(picture.astype(np.float32)).permute(2, 0, 1) / 255 * 2 - 1
+def decode_normals(pixels: np.ndarray, valid: np.ndarray | None = None) -> Tensor:
+    """(n + 1) / 2 * 255 of unit vectors, (H, W, 3) uint8 -> (3, H, W).
+
+    Args:
+        valid: (H, W) bool; the vectors of the other pixels become zero.
+    """
+    vectors = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1) / 255 * 2 - 1
     unit = torch.nn.functional.normalize(vectors, dim=0)
-    if not marked:
-        return unit
-    valid = torch.from_numpy((picture != 255).all(axis=2))
-    return torch.where(valid, unit, 0.0)
+    return unit if valid is None else torch.where(torch.from_numpy(valid), unit, 0.0)
 
 
 def normals_from_array(path: Path) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from transfer.dense.arrays import NYUV2_CLASSES, read_nyuv2_arrays
-from transfer.dense.data import DenseData, Scene, random_split
+from transfer.dense.data import DenseData, Scene, SceneSet, random_split
 from transfer.dense.files import (
     class_labels,
     digest_of_files,
@@ -69,7 +69,7 @@ def read_nyuv2(root: Path, *, validation: float, list_file: str | None = None) -
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: neither layout, or a choice among list files is needed.
+        ValueError: neither layout, a choice among list files is needed, or a list file that cannot be used.
     """
     if list_file is None and (root / "train" / "image").is_dir():
         return read_nyuv2_arrays(root, validation=validation)
@@ -80,14 +80,18 @@ def read_nyuv2(root: Path, *, validation: float, list_file: str | None = None) -
     entries = all_entries(lists)
     sets = sets_of_lists(ListedSource(root, entries), lists)
     train, val = random_split(sets["train"], validation, seed=0)
-    kept = set(train.names)
     parts = None
-    if "train1" in sets and "train2" in sets:
-        first, second = (
-            sets[name].select(np.array([i for i, n in enumerate(sets[name].names) if n in kept], dtype=np.int64))
-            for name in ("train1", "train2")
-        )
-        parts = (first, second)
+    if "train1" in sets:
+        parts = (_kept(path, "train1", sets, train), _kept(path, "train2", sets, train))
     labelled = TASKS[: max(len(entry) for entry in entries) - 1]
     digest = digest_of_files(root, [path.name, *named_files(entries)], whole=True)
     return DenseData("NYUv2", LISTED_CLASSES, labelled, train, val, sets["test"], "metres", digest, parts=parts)
+
+
+def _kept(path: Path, key: str, sets: dict[str, SceneSet], train: SceneSet) -> SceneSet:
+    """The scenes of a list that are not held out for validation."""
+    names = set(train.names)
+    rows = [row for row, name in enumerate(sets[key].names) if name in names]
+    if not rows:
+        raise ValueError(f"{path}: every scene of {key} is held out for validation; allowed: a list with more scenes")
+    return sets[key].select(np.array(rows))

@@ -27,6 +27,7 @@ from sim.inspection import read_index
 from sim.labels import DEPTH_UNIT_M
 from sim.shards import file_sha256
 from transfer.dense.data import DenseData, Scene, SceneSet, scene_set
+from transfer.dense.files import decode_normals
 from transfer.images import FORMATS
 
 PARTS = ("train", "val", "test")
@@ -82,13 +83,10 @@ def decode_label(task: str, pixels: np.ndarray) -> Tensor:
     """A label picture as the label map of `data.Scene`."""
     if task == "segmentation":
         return torch.from_numpy(pixels.astype(np.int64))
-    values = torch.from_numpy(pixels.astype(np.float32))
-    if task == "depth":
-        return values[None] * DEPTH_UNIT_M
     if task == "normals":
-        unit = torch.nn.functional.normalize(values.permute(2, 0, 1) / 255 * 2 - 1, dim=0)
-        return torch.where((values > 0).any(dim=2), unit, 0.0)
-    return values[None] / 255 * 2 - 1
+        return decode_normals(pixels, pixels.max(axis=2) > 0)
+    values = torch.from_numpy(pixels.astype(np.float32))[None]
+    return values * DEPTH_UNIT_M if task == "depth" else values / 255 * 2 - 1
 
 
 def read_rooms(root: Path, tasks: tuple[str, ...] = tuple(FILES)) -> DenseData:
@@ -137,7 +135,8 @@ def _scan(folder: Path, index: dict[str, Any], tasks: tuple[str, ...]) -> tuple[
     samples: dict[str, dict[str, Member]] = {}
     models: set[str] = set()
     catalog = index["config"]["catalog"]
-    origin = f"seed {catalog['seed']}" if catalog["assets"] is None else str(catalog["assets"])
+    # one folder has many spellings; a model in two parts is one whatever was typed
+    origin = f"seed {catalog['seed']}" if catalog["assets"] is None else str(Path(catalog["assets"]).resolve())
     for shard in index["shards"]:
         path = folder / shard["name"]
         if not path.is_file():

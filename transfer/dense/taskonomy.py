@@ -140,5 +140,5 @@ def _data(
         "log",
         digest_of_files(root, [*others, *named_files(entries)], whole=False),
         class_weights=factors,
-        parts=(sets["train1"], sets["train2"]) if "train1" in sets and "train2" in sets else None,
+        parts=(sets["train1"], sets["train2"]) if "train1" in sets else None,
     )
