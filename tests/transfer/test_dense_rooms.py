@@ -124,6 +124,22 @@ def test_tasks_are_those_that_every_part_has(tmp_path: Path) -> None:
         read_dense(MultitaskConfig(), root)
 
 
+def test_a_model_in_two_parts_is_found_however_its_folder_is_spelled(tmp_path: Path) -> None:
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "assets")
+    catalog = {"seed": 7, "assets": str(tmp_path / "assets")}
+    for name, folder in (("same", "link"), ("same_too", "rooms/../assets"), ("other", "elsewhere")):
+        root = tmp_path / name
+        for part, models in (("train", ("car/0",)), ("val", ("car/1",)), ("test", ("car/0",))):
+            own = {**catalog, "assets": str(tmp_path / folder)} if part == "test" else catalog
+            _write_part(root / part, models=models, config={"catalog": own, "format": "jpg"})
+        if name == "other":
+            assert len(read_rooms(root).test) == 3
+        else:
+            with pytest.raises(ValueError, match=r"train and test share 1 models, among them car/0"):
+                read_rooms(root)
+
+
 def test_an_altered_or_missing_shard_is_named(tmp_path: Path) -> None:
     root = _write_rooms(tmp_path)
     shard = root / "test" / "shard-000000.tar"
