@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from transfer.dense.config import DEPTHS, NetworkConfig, SharingConfig
+from transfer.dense.config import NetworkConfig, SharingConfig
 from transfer.dense.sharing import Features, Predictions, SharingNetwork
 from transfer.dense.trunk import bottleneck_block, build_trunk, init_weights
 from transfer.pathways.resnet import Block
@@ -28,8 +28,6 @@ class Mtan(SharingNetwork):
 
     def __init__(self, tasks: Mapping[str, int], config: NetworkConfig) -> None:
         super().__init__(tasks, config)
-        if min(DEPTHS[config.arch]) < 2:
-            raise ValueError("MTAN needs at least two blocks per stage")
         self.trunk = build_trunk(config)
         channels = self.trunk.channels
         self.masks = nn.ModuleDict(
