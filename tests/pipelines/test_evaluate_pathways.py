@@ -64,6 +64,36 @@ def test_every_method_runs_through_the_command(
     assert f"page  {out / 'report.html'}" in said
 
 
+def test_a_published_set_runs_through_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("AnnualCrop", "Forest", "River"):
+        (tmp_path / "EuroSAT" / "2750" / name).mkdir(parents=True)
+        for i in range(10):
+            picture = Image.fromarray(rng.integers(0, 255, (8, 8, 3)).astype(np.uint8))
+            picture.save(tmp_path / "EuroSAT" / "2750" / name / f"{name}_{i}.jpg")
+    given = {"epochs": 1, "seeds": (0, 1), "size": 8, "threads": 1, "spottune": SpotTuneOptions(policy_shrink=1)}
+    training = TrainingOptions(batch_size=8, learning_rates=(0.05, 0.01))
+    status = backbones.evaluate(
+        "random:cifar_resnet8", "EuroSAT", root=tmp_path, method="spottune", training=training, **given
+    )
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert status == 0 and (line["task"], line["method"], line["metric"]) == ("EuroSAT", "spottune", "accuracy")
+    assert (line["n_train"], line["n_test"], line["seeds"]) == (21, 9, 2)  # 70/30 of ten pictures a class
+
+
+def test_the_lesion_study_says_that_it_does_not_look_at_the_backbone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_task(tmp_path / "task")
+    given = options_of("lesion")
+    backbones.evaluate(
+        "absent.safetensors", str(tmp_path / "task"), method="lesion", size=8, seeds=(0,), threads=1, **given
+    )
+    assert (
+        "note: the lesion study trained networks of its own, the backbone was not looked at" in capsys.readouterr().out
+    )
+
+
 @pytest.mark.parametrize(
     ("method", "given", "flag"),
     [

@@ -75,7 +75,7 @@ def test_worth_prefers_saving_only_among_those_within_the_tolerance() -> None:
         "too inaccurate": predictions(88, [[1.0, 0, 0]]),
         "still less accurate": predictions(50, [[0.0, 0, 0]]),
     }
-    worths = [method.worth(learner, case) for case in cases.values()]
+    worths = [method.worth(learner, pixels(), case) for case in cases.values()]
     assert worths == sorted(worths, reverse=True) and len(set(worths)) == len(cases)
     cost = network_cost(learner.network, height=SIZE)  # type: ignore[arg-type]
     assert worths[0] == pytest.approx(200 - 100 * (cost.base + cost.residuals[0]) / cost.total)
@@ -85,7 +85,21 @@ def test_worth_prefers_saving_only_among_those_within_the_tolerance() -> None:
 def test_a_larger_tolerance_lets_more_pass() -> None:
     method, _ = dropping(tolerance=2.0)
     method.full_accuracy = 90.0
-    assert method.worth(learner_of(method), predictions(88, [[1.0, 0, 0]])) > 100
+    assert method.worth(learner_of(method), pixels(), predictions(88, [[1.0, 0, 0]])) > 100
+
+
+def test_flops_of_candidates_are_counted_on_the_pictures_that_are_tested() -> None:
+    """Pictures twice as high as wide, where the head's share of the FLOPs is half of that on squares."""
+    method, _ = dropping(resize=SIZE, uncut=True, augment="none")
+    arrays = np.random.default_rng(0).integers(0, 255, (4, 2 * SIZE, SIZE, 3)).astype(np.uint8)
+    images = image_set([str(i) for i in range(4)], np.arange(4) % 3, ArraySource(arrays))
+    tall = load_pixels(images, size=SIZE, resize=SIZE, uncut=True, threads=1)
+    learner, case = learner_of(method), predictions(99, [[1.0, 0, 1]])
+    cost = network_cost(learner.network, height=2 * SIZE, width=SIZE)  # type: ignore[arg-type]
+    share = (cost.total - cost.residuals[1]) / cost.total
+    assert method.facts(learner, tall, case) == {"blocks_kept": 2.0, "flops_share": pytest.approx(share, rel=1e-12)}
+    assert method.worth(learner, tall, case) == pytest.approx(200 - 100 * share, rel=1e-12)
+    assert method.facts(learner, pixels(), case)["flops_share"] != pytest.approx(share, rel=1e-6)
 
 
 def test_the_bar_is_the_accuracy_of_the_network_that_the_candidates_start_from(
@@ -180,6 +194,23 @@ def test_every_curriculum_opens_all_blocks() -> None:
         assert 1 <= learner.opening_epochs <= max(1, round(last / 2 + 1)) and learner.opening_epochs <= last
 
 
+def test_the_published_opening_is_one_block_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """K - 1 = 2 passes for three blocks; the curriculum is one pass longer, however few updates are asked for."""
+    opened: list[int] = []
+    start_epoch = BlockDrop.start_epoch
+
+    def start(self: BlockDrop, epoch: int) -> None:
+        start_epoch(self, epoch)
+        opened.append(int(self.open_blocks.sum()))
+
+    monkeypatch.setattr(BlockDrop, "start_epoch", start)
+    for updates, passes in ((1, 3), (10, 5)):
+        opened.clear()
+        method, _ = dropping(curriculum_updates=updates, opening_epochs=2, joint_updates=0)
+        method.train(method.candidates()[0], pixels(), seed=0)
+        assert opened == [1, 2, 3, 3, 3][:passes]
+
+
 def test_planned_steps_are_those_made(tmp_path: Path) -> None:
     method, notes = dropping(learning_rates=(0.05, 0.02))
     train = pixels()
@@ -190,7 +221,7 @@ def test_planned_steps_are_those_made(tmp_path: Path) -> None:
         method.train({"learning_rate": method.learning_rate, "penalty": penalty}, train, seed=0)
     method.setting.files = tmp_path / "final" / "0"
     method.train({"learning_rate": method.learning_rate, "penalty": 1.0}, train, seed=0)
-    assert len(notes) == method.steps(len(train))
+    assert len(notes) == method.steps(len(train), len(train))
 
 
 def test_the_policy_can_come_from_a_backbone_of_its_own() -> None:

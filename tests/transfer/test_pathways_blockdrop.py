@@ -325,7 +325,7 @@ def test_configs_refuse_nonsense() -> None:
         ({"curriculum_updates": 0}, "curriculum_updates is 0"),
         ({"curriculum_penalty": -1.0}, "curriculum_penalty is -1.0"),
         ({"policy_batch_size": 1}, "policy_batch_size is 1"),
-        ({"policy_shrink": 0}, "policy_shrink 0"),
+        ({"policy_shrink": 0}, "policy_shrink is 0"),
     ):
         with pytest.raises(ValueError, match=message):
             BlockDropConfig(**change)  # type: ignore[arg-type]

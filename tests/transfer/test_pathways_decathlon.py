@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
-from transfer.data import ArraySource, FileSource, Task, image_set
+from transfer.data import ArraySource, FileSource, ImageSet, Task, image_set
 from transfer.pathways.config import SpotTuneConfig
 from transfer.pathways.cost import network_cost
 from transfer.pathways.decathlon import (
@@ -22,7 +24,7 @@ from transfer.pathways.decathlon import (
     load_domain,
     spottune_settings,
 )
-from transfer.pathways.pixels import joined, load_pixels
+from transfer.pathways.pixels import Pixels, joined, load_pixels
 from transfer.pathways.resnet import build_gated_resnet
 from transfer.pathways.stage import train_pathway
 
@@ -156,6 +158,60 @@ def test_pedestrians_are_only_resized(tmp_path: Path) -> None:
         SpotTuneConfig(uncut=True)
 
 
+def striped(shapes: list[tuple[int, int]]) -> ImageSet:
+    """Pictures of these (height, width) whose red is the row and whose green is the column."""
+    pictures = []
+    for height, width in shapes:
+        rows, columns = np.mgrid[:height, :width]
+        pictures.append(np.stack([rows, columns, 0 * rows], axis=2).astype(np.uint8))
+    return image_set([str(i) for i in range(len(shapes))], np.arange(len(shapes)) % 2, PictureSource(pictures))
+
+
+@dataclass(frozen=True)
+class PictureSource:
+    """Pictures of different shapes."""
+
+    pictures: list[np.ndarray]
+
+    def read(self, row: int) -> Image.Image:
+        return Image.fromarray(self.pictures[row])
+
+
+def corners(pixels: Pixels, rows: Tensor, generator: torch.Generator) -> np.ndarray:
+    """(y, x) of the crops' first pixels in `striped` pictures. (B, 2)."""
+    cut = pixels.view(rows, "crop", generator)[:, :2, 0, 0]
+    back = cut * 255 * torch.tensor(pixels.std[:2]) + 255 * torch.tensor(pixels.mean[:2])
+    return back.round().int().numpy()
+
+
+def test_training_crops_come_from_the_whole_picture() -> None:
+    """Side 72: from a picture 72 x 120 crops of 64 start anywhere up to column 56, not within 24 and 32 alone."""
+    images = striped([(72, 120), (120, 72), (72, 72)])
+    square, wide = (load_pixels(images, size=64, resize=72, evaluate_whole=True, wide=on) for on in (False, True))
+    assert (square.wide, wide.wide) == (False, True)
+    rows = torch.arange(3).repeat_interleave(120)
+    found = corners(wide, rows, torch.Generator().manual_seed(0)).reshape(3, 120, 2)
+    assert found.min(axis=1).max() < 6
+    ends = found.max(axis=1)
+    assert ends[[0, 1, 2, 2], [0, 1, 0, 1]].tolist() == [8, 8, 8, 8] and all(
+        50 < end <= 56 for end in ends[[0, 1], [1, 0]]
+    )
+    inner = corners(square, rows, torch.Generator().manual_seed(0)).reshape(3, 120, 2)
+    assert (inner.min(axis=1)[0].tolist(), inner.max(axis=1)[0].tolist()) == ([0, 24], [8, 32])
+    for one, other in zip(square.in_order(2), wide.in_order(2), strict=True):  # evaluation: the central square
+        assert torch.equal(one[1], other[1])
+    part = joined(wide.select(np.array([2])), load_pixels(striped([(72, 72)]), size=64, resize=72, wide=True))
+    assert part.wide and part.view(torch.arange(2), "crop", torch.Generator()).shape == (2, 3, 64, 64)
+
+
+def test_crops_of_square_pictures_are_the_same_bits_either_way() -> None:
+    images = striped([(80, 80), (72, 72), (100, 100)])
+    one, other = (load_pixels(images, size=64, resize=72, wide=on) for on in (False, True))
+    rows = torch.tensor([2, 0, 1, 1])
+    views = [p.view(rows, "crop_flip", torch.Generator().manual_seed(3)) for p in (one, other)]
+    assert not other.wide and torch.equal(*views)
+
+
 def test_flops_are_counted_on_uncut_pictures(tmp_path: Path) -> None:
     arrays = np.random.default_rng(0).integers(0, 255, (12, 32, 16, 3), dtype=np.uint8)
     images = image_set([str(i) for i in range(12)], np.arange(12) % 2, ArraySource(arrays))
@@ -197,7 +253,8 @@ def test_settings_are_the_published_ones_with_the_domain_s_statistics(tmp_path: 
     statistics = {name: {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.2, 0.3]} for name in ("aircraft", "svhn")}
     (tmp_path / "decathlon_mean_std.json").write_text(json.dumps(statistics), encoding="utf-8")
     aircraft, svhn = (spottune_settings(domain, root=tmp_path) for domain in ("aircraft", "svhn"))
-    assert (aircraft.size, aircraft.resize, aircraft.augment, aircraft.evaluation_size) == (64, 72, "crop", 72)
+    assert (aircraft.size, aircraft.resize, aircraft.augment, aircraft.evaluate_whole) == (64, 72, "crop", True)
+    assert aircraft.crop_from == "picture" and not aircraft.uncut
     assert (svhn.size, svhn.augment, svhn.weight_decay, aircraft.weight_decay) == (72, "none", 0.0, 5e-4)
     assert aircraft.channel_mean == (0.4, 0.5, 0.6) and aircraft.epochs == 110
     published = (

@@ -11,6 +11,7 @@ from transfer.data import ArraySource, image_set
 from transfer.intervals import accuracy as two_stage
 from transfer.pathways.lesion import (
     accuracy,
+    count_lesions,
     kendall_tau,
     lesion_study,
     sets_of_blocks,
@@ -142,6 +143,13 @@ def test_only_the_block_that_matters_is_missed(plain: bool) -> None:
     }
     assert 100 * right["single"].mean(axis=1) == pytest.approx(alone)
     assert 100 * right["sequences"].mean(axis=1) == pytest.approx([row["mean"] for row in study["sequences"]])
+
+
+@pytest.mark.parametrize("draws", [1, 3])
+def test_as_many_networks_are_tested_as_were_planned(draws: int) -> None:
+    notes: list[str] = []
+    lesion_study(network(), pixels(), draws=draws, seed=0, tick=notes.append)
+    assert len(notes) == count_lesions(9, draws)
 
 
 def test_random_sets_are_drawn_where_there_are_too_many() -> None:

@@ -14,12 +14,14 @@ from transfer.pathways.config import (
     METHODS,
     BlockDropConfig,
     BlockDropOptions,
+    GlobalKConfig,
     LesionOptions,
     PathwayConfig,
     SpotTuneConfig,
     SpotTuneOptions,
     StandardConfig,
 )
+from transfer.pathways.decathlon import spottune_settings
 from transfer.pathways.options import WITHOUT_EFFECT, Options, TrainingOptions, configure
 
 FOLDER = "some/folder"
@@ -150,9 +152,83 @@ def test_a_value_that_is_not_allowed_is_named() -> None:
             configure("blockdrop", Options(blockdrop=options), task=FOLDER, root=None)
 
 
-def test_the_decathlon_preset_is_the_published_one_and_options_change_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "field", "value", "allowed"),
+    [
+        (PathwayConfig, "weight_decay", -1e-4, "at least 0"),
+        (PathwayConfig, "weight_decay", float("nan"), "at least 0"),
+        (PathwayConfig, "momentum", -0.1, "at least 0"),
+        (PathwayConfig, "momentum", 1.0, "below 1"),
+        (SpotTuneConfig, "policy_learning_rate", -0.1, "at least 0"),
+        (SpotTuneConfig, "policy_weight_decay", -1e-3, "at least 0"),
+        (SpotTuneConfig, "global_k_weight", -1.0, "at least 0"),
+        (SpotTuneConfig, "global_k_entropy", -0.1, "at least 0"),
+        (SpotTuneConfig, "policy_shrink", 33, r"1 to size \(32\)"),
+        (BlockDropConfig, "policy_shrink", 33, r"1 to size \(32\)"),
+        (BlockDropConfig, "curriculum_learning_rate", -1e-3, "at least 0"),
+        (BlockDropConfig, "joint_learning_rate", -1e-4, "at least 0"),
+        (BlockDropConfig, "joint_updates", -1, "at least 0"),
+        (BlockDropConfig, "entropy_weight", -0.1, "at least 0"),
+        (BlockDropConfig, "tolerance", -1.0, "at least 0"),
+        (BlockDropConfig, "opening_epochs", 0, "at least 1"),
+    ],
+)
+def test_a_number_out_of_range_is_refused_by_name(
+    kind: type[PathwayConfig], field: str, value: float, allowed: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{field} is {value}; allowed: {allowed}$"):
+        kind(size=32, **{field: value})  # type: ignore[arg-type]
+
+
+def write_statistics(root: Path) -> None:
     statistics = {"svhn": {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.2, 0.3]}}
-    (tmp_path / "decathlon_mean_std.json").write_text(json.dumps(statistics), encoding="utf-8")
+    (root / "decathlon_mean_std.json").write_text(json.dumps(statistics), encoding="utf-8")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_decathlon_preset_leaves_every_method_what_makes_it_that_method(method: str, tmp_path: Path) -> None:
+    write_statistics(tmp_path)
+    preset = Options(TrainingOptions(preset="decathlon"))
+    config = configure(method, preset, task="decathlon:svhn", root=tmp_path)
+    own, published = METHODS[method](), spottune_settings("svhn", root=tmp_path)
+    assert type(config) is type(own)
+    fields = [field.name for field in dataclasses.fields(config)]
+    changed = {name for name in fields if getattr(config, name) != getattr(own, name)}
+    shared = {field.name for field in dataclasses.fields(PathwayConfig)}
+    of_policies = {"policy_shrink", "policy_pretrained"} if isinstance(config, SpotTuneConfig) else set()
+    assert {"size", "epochs", "learning_rates", "channel_mean"} <= changed <= shared | of_policies
+    assert of_policies <= changed and all(getattr(config, name) == getattr(published, name) for name in changed)
+    if isinstance(config, SpotTuneConfig):
+        assert config.global_k == {"spottune_global": 3}.get(method)
+
+
+def test_an_option_that_is_given_beats_the_preset_also_where_it_is_the_method_s_default(tmp_path: Path) -> None:
+    write_statistics(tmp_path)
+    published, own = spottune_settings("svhn", root=tmp_path), SpotTuneConfig()
+    options = {
+        field.name: (kind, field.default)
+        for kind in (TrainingOptions, SpotTuneOptions)
+        for field in dataclasses.fields(kind)
+    }
+    names = [name for name in options if hasattr(own, name) and getattr(own, name) != getattr(published, name)]
+    assert len(names) >= 7 and {"policy_shrink", "policy_pretrained", "batch_size", "milestones"} <= set(names)
+    for name in names:
+        kind, default = options[name]
+        assert default is None, f"{name} given as {default} could not be told from not given"
+        given = {name: getattr(own, name)}
+        training = TrainingOptions(preset="decathlon", **(given if kind is TrainingOptions else {}))
+        spottune = SpotTuneOptions(**(given if kind is SpotTuneOptions else {}))
+        config = configure("spottune", Options(training, spottune), task="decathlon:svhn", root=tmp_path)
+        assert getattr(config, name) == getattr(own, name) != getattr(published, name)
+
+
+def test_global_k_needs_its_k() -> None:
+    with pytest.raises(ValueError, match="global_k is None; allowed: a number of blocks"):
+        GlobalKConfig(global_k=None)
+
+
+def test_the_decathlon_preset_is_the_published_one_and_options_change_it(tmp_path: Path) -> None:
+    write_statistics(tmp_path)
     preset = Options(TrainingOptions(preset="decathlon", batch_size=64))
     spottune = configure("spottune", preset, task="decathlon:svhn", root=tmp_path, epochs=5)
     assert isinstance(spottune, SpotTuneConfig)

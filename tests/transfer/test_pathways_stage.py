@@ -38,7 +38,7 @@ from transfer.pathways.pixels import Pixels, load_pixels
 from transfer.pathways.resnet import GatedResNet, build_gated_resnet
 from transfer.pathways.spottune import SpotTune
 from transfer.pathways.stage import _Run, train_pathway
-from transfer.pathways.start import starting_point
+from transfer.pathways.start import save_gated, starting_point
 from transfer.score import load_correct
 
 BACKBONE = "random:cifar_resnet8"
@@ -195,6 +195,60 @@ def test_a_finished_run_is_not_repeated_and_another_one_is_refused(tmp_path: Pat
         train_pathway(config, "random:cifar_resnet8:1", toy_task(), out=tmp_path)
 
 
+@pytest.mark.parametrize(("splits", "rates"), [("train+val", (0.05,)), ("train", (0.05, 0.01))])
+@pytest.mark.parametrize("name", ["feature_extractor", "standard", "l2sp", "spottune", "blockdrop", "lesion"])
+def test_the_bar_ends_full_and_its_length_never_changes(
+    name: str, splits: str, rates: tuple[float, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transfer.pathways.stage.REPORT_EVERY_S", -1.0)
+    one = {"l2_penalties": (1.0,)} if name == "feature_extractor" and len(rates) == 1 else {}
+    one |= {"penalties": (1.0,)} if name == "blockdrop" and len(rates) == 1 else {}
+    more = {"epochs": 1, "train_splits": splits, "seeds": (0,), "learning_rates": rates, "batch_size": 10, **one}
+    reports: list[tuple[int, int, str]] = []
+    task = toy_task(train=24, test=6, val=9)
+    train_pathway(small(METHODS[name], **more), BACKBONE, task, out=tmp_path, progress=lambda *r: reports.append(r))
+    steps = [(done, total) for done, total, note in reports if not note.startswith("decoding")]
+    assert len(steps) >= 2 and {total for _, total in steps} == {steps[-1][1]}
+    counted = [done for done, _ in steps]
+    if name != "lesion":
+        counted = counted[:-1]  # the last line says that it is done, whatever was counted
+        assert steps[-1][0] == steps[-1][1]
+    assert counted == list(range(1, steps[-1][1] + 1))
+
+
+def test_a_run_that_goes_on_ends_with_a_full_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transfer.pathways.stage.REPORT_EVERY_S", -1.0)
+    config, task = small(StandardConfig, epochs=1, learning_rates=(0.05, 0.01)), toy_task()
+
+    def stop(done: int, total: int, note: str) -> None:
+        if "final/seed=1" in note:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_pathway(config, BACKBONE, task, out=tmp_path, progress=stop)
+    reports: list[tuple[int, int, str]] = []
+    train_pathway(config, BACKBONE, task, out=tmp_path, progress=lambda *r: reports.append(r))
+    steps = [(done, total) for done, total, note in reports if not note.startswith("decoding")]
+    assert len(steps) < steps[-1][1] and steps[-1][0] == steps[-1][1] == 2 * 2 + 2 * 3
+
+
+def test_a_policy_backbone_that_was_replaced_is_another_run(tmp_path: Path) -> None:
+    path, out = tmp_path / "policy.safetensors", tmp_path / "out"
+    changes = {"epochs": 1, "seeds": (0,), "curriculum_updates": 1, "joint_updates": 0, "policy_backbone": str(path)}
+    config = small(BlockDropConfig, **changes)
+    colours = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+    summaries = []
+    for seed in (0, 0, 1):
+        network = build_gated_resnet("cifar_resnet8", num_classes=2, seed=seed)
+        save_gated(path, network, "cifar_resnet8", **colours)  # type: ignore[arg-type]
+        if seed:
+            with pytest.raises(ValueError, match="holds a run of another policy_backbone"):
+                train_pathway(config, BACKBONE, toy_task(), out=out)
+        else:
+            summaries.append(train_pathway(config, BACKBONE, toy_task(), out=out))
+    assert summaries[0] == summaries[1] and summaries[0]["policy_backbone"].startswith("cifar_resnet8 sha256:")
+
+
 @pytest.mark.parametrize("kind", [SpotTuneConfig, BlockDropConfig])
 def test_an_interrupted_run_gives_the_same_result(
     kind: type[PathwayConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -310,6 +364,9 @@ def test_random_blocks_are_half_of_them_and_differ_between_seeds() -> None:
     network = build_gated_resnet("cifar_resnet20", num_classes=3, seed=0)
     sets = [random_blocks(network, 0.5, seed=seed) for seed in range(5)]
     assert all(len(chosen) == 4 for chosen in sets) and len(set(sets)) > 1
+    assert len(random_blocks(network, 0.06, seed=0)) == 1
+    with pytest.raises(ValueError, match=r"tuned_share is 0\.05; of 9 blocks that is none; allowed: more than 0\.0556"):
+        random_blocks(network, 0.05, seed=0)
 
 
 def test_the_weight_of_the_pull_is_chosen_on_the_validation_part(tmp_path: Path) -> None:
@@ -483,5 +540,4 @@ def test_lesion_stage_leaves_curves_of_both_networks(tmp_path: Path) -> None:
         assert [[low, high]] == curves[kind]["ci95"]["full"] and low <= study["full"] <= high
         assert len(curves[kind]["ci95"]["single"]) == 9 and len(curves[kind]["ci95"]["random_sets"]) == 8
         assert study["shuffles"][0]["swaps"] == 1 and study["shuffles"][0]["kendall_tau"] < 1
-    text = (tmp_path / "lesion.svg").read_text(encoding="utf-8")
-    assert text.startswith("<?xml") and "<svg" in text
+    assert summary["notes"] == ["the lesion study trained networks of its own, the backbone was not looked at"]

@@ -29,7 +29,7 @@ from transfer.pathways.spottune import AllTuned, SpotTune
 from transfer.pathways.start import StartingPoint, starting_point
 
 OPENING_SHARE = 1 / 3
-"""Of the curriculum, until all blocks are under policy."""
+"""Of the curriculum, until all blocks are under policy, where `opening_epochs` does not say how long."""
 COMPARING_SEED = 1_000_000
 """Added to the first seed for the networks that choose the learning rate."""
 
@@ -77,7 +77,6 @@ class SpotTuning(Method):
             "flops_plain": cost.total,
             "parameters_new_per_task": learnt + policy_weights,
             "parameters_plain": count_parameters(network),
-            "blocks_stored": len(stored),
             "share_tuned": predictions.policy.mean(dim=0).tolist(),
             "unique_policies": len(torch.unique(predictions.policy, dim=0)),
         }
@@ -106,15 +105,22 @@ class BlockDropping(Method):
                 self.config, self.config.policy_backbone, num_classes=setting.num_classes, device=setting.device
             )
 
-    def steps(self, images: int) -> int:
-        config, stages = self.config, (self.curriculum(images), self.joint(images))
-        full = self.setting.schedule(config.epochs)
-        first, second = (stage.epochs * stage.steps(images) for stage in stages)
-        tried, seeds = len(config.penalties), len(config.seeds)
-        compared = len(config.learning_rates) if len(config.learning_rates) > 1 else 0
-        return (
-            (compared + 1 + seeds) * full.epochs * full.steps(images) + (1 + seeds) * first + (tried + seeds) * second
-        )
+    def steps(self, chosen_on: int, final: int) -> int:
+        def parts(images: int) -> list[int]:
+            """Steps of one network in fine-tuning, curriculum and joint stage."""
+            stages = (self.setting.schedule(self.config.epochs), self.curriculum(images), self.joint(images))
+            return [stage.epochs * stage.steps(images) for stage in stages]
+
+        total = len(self.config.seeds) * sum(parts(final))
+        if self.chooses():
+            full, curriculum, joint = parts(chosen_on)
+            rates = len(self.config.learning_rates)
+            compared = rates if rates > 1 else 0
+            total += (compared + 1) * full + curriculum + len(self.candidates()) * joint
+        return total
+
+    def chooses(self) -> bool:
+        return len(self.candidates()) > 1 or len(self.config.learning_rates) > 1
 
     def curriculum(self, images: int) -> Schedule:
         """Schedule of the policy's own stage on so many images."""
@@ -122,7 +128,7 @@ class BlockDropping(Method):
             self.setting.schedule(2, milestones=False), batch_size=min(self.config.policy_batch_size, images)
         )
         epochs = math.ceil(self.config.curriculum_updates / schedule.steps(images))
-        return dataclasses.replace(schedule, epochs=max(2, epochs))
+        return dataclasses.replace(schedule, epochs=max(2, epochs, (self.config.opening_epochs or 0) + 1))
 
     def joint(self, images: int) -> Schedule:
         """Schedule of the joint stage on so many images."""
@@ -191,7 +197,7 @@ class BlockDropping(Method):
         self.full = copy.deepcopy(network)
         policy = self._policy(network, seed=seed)
         curriculum = self.curriculum(len(pixels))
-        opening = max(1, round(OPENING_SHARE * curriculum.epochs))
+        opening = config.opening_epochs or max(1, round(OPENING_SHARE * curriculum.epochs))
         alone = BlockDrop(
             network, policy, config, penalty=config.curriculum_penalty, joint=False, opening_epochs=opening
         ).to(setting.device)
@@ -203,17 +209,16 @@ class BlockDropping(Method):
         setting.fit(joint, pixels, self.joint(len(pixels)), seed=seed + 2, phase="joint")
         return joint
 
-    def worth(self, learner: Learner, predictions: Predictions) -> float:
+    def worth(self, learner: Learner, pixels: Pixels, predictions: Predictions) -> float:
         """Accuracy until it is within the tolerance of the full network's, from there on FLOPs saved (always more)."""
-        assert isinstance(learner, BlockDrop) and predictions.policy is not None
         if predictions.accuracy < self.full_accuracy - self.config.tolerance:
             return predictions.accuracy
-        cost = network_cost(learner.network, height=self.config.evaluation_size)
-        return 200.0 - 100.0 * float(cost.of_policy(predictions.policy).mean()) / cost.total
+        return 200.0 - 100.0 * self.facts(learner, pixels, predictions)["flops_share"]
 
-    def facts(self, learner: Learner, predictions: Predictions) -> dict[str, float]:
+    def facts(self, learner: Learner, pixels: Pixels, predictions: Predictions) -> dict[str, float]:
         assert isinstance(learner, BlockDrop) and predictions.policy is not None
-        cost = network_cost(learner.network, height=self.config.evaluation_size)
+        height, width = pixels.evaluation_shape
+        cost = network_cost(learner.network, height=height, width=width)
         return {
             "blocks_kept": float(predictions.policy.sum(dim=1).mean()),
             "flops_share": float(cost.of_policy(predictions.policy).mean()) / cost.total,
@@ -262,7 +267,6 @@ class BlockDropping(Method):
                 "parameters_new_per_task": count_parameters(self.full, trainable_only=True)
                 + count_parameters(learner.policy),
                 "parameters_plain": count_parameters(network),
-                "parameters_policy": count_parameters(learner.policy),
             },
             others,
         )

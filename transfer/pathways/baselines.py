@@ -14,7 +14,7 @@ from torch import Tensor
 
 from transfer.pathways.config import PathwayConfig
 from transfer.pathways.learning import Learner, freeze, keep_in_eval
-from transfer.pathways.resnet import GatedResNet
+from transfer.pathways.resnet import GatedResNet, batch_norms
 
 
 class FineTuning(Learner):
@@ -53,7 +53,7 @@ class FineTuning(Learner):
         if not self.tune_stem:
             freeze(network.stem)
         if config.freeze_bn:
-            freeze(*(norm for norm in network.modules() if isinstance(norm, torch.nn.BatchNorm2d)))
+            freeze(*batch_norms(network))
         self.start = {
             name: parameter.detach().clone()
             for name, parameter in network.named_parameters()
@@ -126,7 +126,17 @@ def last_blocks(network: GatedResNet, count: int) -> frozenset[int]:
 
 
 def random_blocks(network: GatedResNet, share: float, *, seed: int) -> frozenset[int]:
-    """A random set of round(share * L) blocks (stochastic fine-tuning)."""
+    """A random set of round(share * L) blocks (stochastic fine-tuning).
+
+    Raises:
+        ValueError: that would be no block at all.
+    """
+    count = round(share * network.num_blocks)
+    if not count:
+        raise ValueError(
+            f"tuned_share is {share}; of {network.num_blocks} blocks that is none; "
+            f"allowed: more than {0.5 / network.num_blocks:.3g}"
+        )
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(network.num_blocks, generator=generator).tolist()
-    return frozenset(order[: round(share * network.num_blocks)])
+    return frozenset(order[:count])

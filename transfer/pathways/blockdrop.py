@@ -13,10 +13,17 @@ published code for what the paper leaves open. Deviations:
    advantage is 0 and the row runs once.
 5. No value head: the original's enters no loss.
 6. The curriculum opens the blocks evenly over its first third, the last block first; the original opens one per epoch
-   of its data set, which on a few hundred images is no more than a handful of updates (`opening_epochs` = K - 1 is the
-   original's).
+   of its data set, which on a few hundred images is no more than a handful of updates (`opening_epochs` = K - 1 of the
+   configuration is the original's).
 7. Both stages see the views of fine-tuning: centre crops of images that the network was fine-tuned on are all
    answered right.
+8. The policy network is the first block of each stage of the backbone itself, with its weights; the original's is a
+   ResNet-8 of the CIFAR family, and on ImageNet a ResNet-10 from a ResNet-18 (`policy_backbone`, `policy_pretrained`).
+9. It sees the image at half its side whatever the data; the original shrinks on ImageNet alone (`policy_shrink=1`).
+10. Both stages are counted in updates, 1,500 of 128 images and 600 of 32; the original counts epochs: CIFAR 5,000 of
+    batches of 2,048 and 2,000 of 256, ImageNet 45 of 2,048 and 10 of 320.
+11. The joint penalty is chosen on validation images: the candidate that saves most FLOPs within `tolerance` points of
+    the full network's accuracy. The original fixes it, 5 or 10.
 """
 
 from __future__ import annotations

@@ -9,6 +9,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 
+def _refuse_below(config: object, least: float, *names: str) -> None:
+    """Raises ValueError for the first of these fields that is smaller than `least`, or no number."""
+    for name in names:
+        value = getattr(config, name)
+        if not value >= least:
+            raise ValueError(f"{name} is {value}; allowed: at least {least}")
+
+
+def _refuse_shrink(factor: int, size: int) -> None:
+    """Raises ValueError for an average pooling of the policy's images that leaves no pixel."""
+    if not 1 <= factor <= size:
+        raise ValueError(f"policy_shrink is {factor}; allowed: 1 to size ({size})")
+
+
 @dataclass(frozen=True, kw_only=True)
 class PathwayConfig:
     """What every trained method has in common: SGD with momentum and a multi-step schedule on cross-entropy."""
@@ -21,6 +35,8 @@ class PathwayConfig:
     """Evaluate on the whole square of side `resize` instead of its centre."""
     uncut: bool = False
     """Only resize pictures, in training and evaluation: short side to `resize`, no crop; all need one shape."""
+    crop_from: Literal["square", "picture"] = "square"
+    """Where random crops lie: in the central square of side `resize`, or anywhere in the resized picture."""
     channel_mean: tuple[float, float, float] | None = None
     """Per channel, of pixels in 0 to 1; none: what the backbone was trained with."""
     channel_std: tuple[float, float, float] | None = None
@@ -52,8 +68,10 @@ class PathwayConfig:
     """One final network per seed (head, policy network, order and views of the images)."""
 
     def __post_init__(self) -> None:
-        if self.size < 8:
-            raise ValueError(f"size is {self.size}; allowed: at least 8 pixels")
+        _refuse_below(self, 8, "size")
+        _refuse_below(self, 0, "momentum", "weight_decay")
+        if self.momentum >= 1:
+            raise ValueError(f"momentum is {self.momentum}; allowed: below 1")
         if self.precision == "bf16" and self.size <= 16:
             raise ValueError(
                 f"size is {self.size}; allowed with bf16: above 16 (maps of one pixel have wrong gradients)"
@@ -74,11 +92,6 @@ class PathwayConfig:
             raise ValueError(f"seeds is {self.seeds}; allowed: at least one, each once")
         if any(not 0 < share < 1 for share in self.milestones):
             raise ValueError(f"milestones is {self.milestones}; allowed: shares between 0 and 1")
-
-    @property
-    def evaluation_size(self) -> int:
-        """Side of the evaluation views in pixels."""
-        return (self.resize or self.size + round(self.size / 7)) if self.evaluate_whole else self.size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +116,8 @@ class StandardConfig(PathwayConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.last_blocks is not None and self.last_blocks < 1:
-            raise ValueError(f"last_blocks is {self.last_blocks}; allowed: at least 1, or none for all")
+        if self.last_blocks is not None:
+            _refuse_below(self, 1, "last_blocks")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +159,7 @@ class StochasticConfig(PathwayConfig):
     """A random half of the blocks is fine-tuned, the others stay frozen; drawn once per seed."""
 
     tuned_share: float = 0.5
+    """Rounded to whole blocks; a share that rounds to none is refused."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -162,10 +176,11 @@ class SpotTuneOptions:
     not chosen on the validation part."""
     policy_weight_decay: float = 1e-3
     """Of the policy network."""
-    policy_shrink: int = 2
-    """The policy network sees the image average-pooled by this factor."""
-    policy_pretrained: bool = True
-    """Start the policy network from the first block of each stage of the backbone (else random weights)."""
+    policy_shrink: int | None = None
+    """The policy network sees the image average-pooled by this factor; default 2, with the preset decathlon 1."""
+    policy_pretrained: bool | None = None
+    """Start the policy network from the first block of each stage of the backbone, else from random weights; default
+    True, with the preset decathlon False."""
     tau: float = 5.0
     """Gumbel temperature, constant."""
     sample_at_eval: bool = False
@@ -184,12 +199,17 @@ class SpotTuneOptions:
 class SpotTuneConfig(PathwayConfig, SpotTuneOptions):
     """Per image and block a choice between the frozen and the fine-tuned copy (Guo et al., CVPR 2019)."""
 
+    policy_shrink: int = 2
+    policy_pretrained: bool = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.tau <= 0 or self.policy_shrink < 1:
-            raise ValueError(f"tau is {self.tau}, policy_shrink {self.policy_shrink}; allowed: > 0 and >= 1")
-        if self.global_k is not None and self.global_k < 0:
-            raise ValueError(f"global_k is {self.global_k}; allowed: 0 or more, or none")
+        if not self.tau > 0:
+            raise ValueError(f"tau is {self.tau}; allowed: above 0")
+        _refuse_shrink(self.policy_shrink, self.size)
+        _refuse_below(self, 0, "policy_learning_rate", "policy_weight_decay", "global_k_weight", "global_k_entropy")
+        if self.global_k is not None:
+            _refuse_below(self, 0, "global_k")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,6 +217,11 @@ class GlobalKConfig(SpotTuneConfig):
     """SpotTune with one shared set of three fine-tuned blocks (Global-k)."""
 
     global_k: int | None = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.global_k is None:
+            raise ValueError("global_k is None; allowed: a number of blocks, 0 or more (without sharing: spottune)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,8 +238,10 @@ class BlockDropOptions:
     """
 
     curriculum_updates: int = 1500
-    """Policy alone, network frozen; the blocks are opened to it from the end during the first third. At least two
-    passes are made, whatever this says."""
+    """Policy alone, network frozen; the blocks are opened to it from the end. At least two passes are made, whatever
+    this says, and one more than `opening_epochs`."""
+    opening_epochs: int | None = None
+    """Passes of the curriculum until all K blocks are opened; none: its first third (published: K - 1, a block each)"""
     policy_batch_size: int = 128
     """Images per update of the curriculum, at most all training images; the joint stage takes the batch size of
     fine-tuning."""
@@ -255,18 +282,13 @@ class BlockDropConfig(PathwayConfig, BlockDropOptions):
             raise ValueError(f"explore is {self.explore}; allowed: above 0.5, at most 1")
         if not self.penalties or min(self.penalties) < 0:
             raise ValueError(f"penalties is {self.penalties}; allowed: at least one, none negative")
-        if self.curriculum_penalty < 0:
-            raise ValueError(f"curriculum_penalty is {self.curriculum_penalty}; allowed: not negative")
-        if self.curriculum_updates < 1 or self.joint_updates < 0:
-            raise ValueError(
-                f"curriculum_updates is {self.curriculum_updates}, joint_updates {self.joint_updates}; "
-                "allowed: >= 1 and >= 0"
-            )
-        if self.policy_batch_size < 2 or self.policy_shrink < 1:
-            raise ValueError(
-                f"policy_batch_size is {self.policy_batch_size}, policy_shrink {self.policy_shrink}; "
-                "allowed: >= 2 and >= 1"
-            )
+        _refuse_below(self, 0, "curriculum_penalty", "curriculum_learning_rate", "joint_learning_rate", "joint_updates")
+        _refuse_below(self, 0, "entropy_weight", "tolerance")
+        _refuse_below(self, 1, "curriculum_updates")
+        _refuse_below(self, 2, "policy_batch_size")
+        _refuse_shrink(self.policy_shrink, self.size)
+        if self.opening_epochs is not None:
+            _refuse_below(self, 1, "opening_epochs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,8 +312,7 @@ class LesionConfig(PathwayConfig, LesionOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.draws < 1:
-            raise ValueError(f"draws is {self.draws}; allowed: at least 1")
+        _refuse_below(self, 1, "draws")
 
 
 METHODS: dict[str, type[PathwayConfig]] = {

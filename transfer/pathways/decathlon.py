@@ -160,9 +160,9 @@ def channel_statistics(domain: str, *, root: Path) -> tuple[tuple[float, ...], t
 def spottune_settings(domain: str, *, root: Path) -> SpotTuneConfig:
     """SpotTune's published settings of a domain: SGD 0.1, policy 0.01, 110 epochs, x0.1 at 40/60/80, batch 128, tau 5.
 
-    Images of 72 pixels; random crops of 64 in training (none for signs, characters and digits), all 72 in evaluation;
-    pedestrians, higher than wide, are only resized; no flip. Use them with `random:decathlon_resnet26` or a network of
-    that shape trained on imagenet12.
+    Short side 72 pixels; random crops of 64 from the whole picture in training, the central square of 72 in evaluation
+    (signs, characters and digits: in training too); pedestrians, higher than wide, are only resized; no flip. Use them
+    with `random:decathlon_resnet26` or a network of that shape trained on imagenet12.
     """
     mean, std = channel_statistics(domain, root=root)
     whole = domain in _NO_RANDOM_CROP
@@ -172,6 +172,7 @@ def spottune_settings(domain: str, *, root: Path) -> SpotTuneConfig:
         evaluate_whole=True,
         uncut=domain == "daimlerpedcls",
         augment="none" if whole else "crop",
+        crop_from="picture",
         channel_mean=(mean[0], mean[1], mean[2]),
         channel_std=(std[0], std[1], std[2]),
         epochs=110,

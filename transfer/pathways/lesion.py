@@ -22,15 +22,18 @@ from torch import nn
 from transfer.images import IMAGENET_MEAN, IMAGENET_STD
 from transfer.pathways.baselines import FineTuning
 from transfer.pathways.config import LesionConfig
-from transfer.pathways.executors import SkipUnit, StaticPlan
+from transfer.pathways.executors import StaticPlan, skip_units
 from transfer.pathways.learning import Diverged, Schedule, fit
-from transfer.pathways.lesion_curves import curve_intervals, draw_curves
+from transfer.pathways.lesion_curves import curve_intervals
 from transfer.pathways.parts import Progress, decode_part, final_part, training_part
 from transfer.pathways.pixels import Pixels
-from transfer.pathways.resnet import Block, GatedResNet, build_gated_resnet
+from transfer.pathways.resnet import ARCHITECTURES, Block, GatedResNet, build_gated_resnet
 
 if TYPE_CHECKING:
     from transfer.data import ImageSet, Task
+
+OWN_NETWORKS = "the lesion study trained networks of its own, the backbone was not looked at"
+"""Note of every study."""
 
 
 def is_right(features: nn.Module, head: nn.Linear, pixels: Pixels, *, device: str = "cpu") -> np.ndarray:
@@ -49,7 +52,7 @@ def accuracy(features: nn.Module, head: nn.Linear, pixels: Pixels, *, device: st
 
 def without_blocks(network: GatedResNet, removed: Sequence[int]) -> StaticPlan:
     """The network without these blocks; where the shape changes, the shortcut alone stays."""
-    units = [SkipUnit(block) for block in network.blocks if isinstance(block, Block)]
+    units = skip_units(network)
     return StaticPlan(network, units, [int(index not in removed) for index in range(len(units))])
 
 
@@ -90,6 +93,25 @@ def sets_of_blocks(blocks: int, count: int, draws: int, rng: np.random.Generator
     if math.comb(blocks, count) <= draws:
         return [list(chosen) for chosen in itertools.combinations(range(blocks), count)]
     return [sorted(rng.permutation(blocks)[:count].tolist()) for _ in range(draws)]
+
+
+def runs_of_blocks(blocks: int, count: int, draws: int) -> list[list[int]]:
+    """Runs of so many neighbours, at most `draws` of them, their starts spread evenly."""
+    starts = np.unique(np.linspace(0, blocks - count, draws).round().astype(int)).tolist()
+    return [list(range(start, start + count)) for start in starts]
+
+
+def swap_counts(blocks: int) -> list[int]:
+    """How many swaps the shuffles of a study make."""
+    return sorted({1, 2, 4, 8, 16, blocks})
+
+
+def count_lesions(blocks: int, draws: int) -> int:
+    """Networks that a study tests, the whole one included, where blocks can be swapped."""
+    deleted = sum(
+        min(math.comb(blocks, count), draws) + len(runs_of_blocks(blocks, count, draws)) for count in range(1, blocks)
+    )
+    return 1 + blocks + deleted + draws * len(swap_counts(blocks))
 
 
 def lesion_study(
@@ -133,12 +155,10 @@ def lesion_study(
     for count in range(1, blocks):
         sets = sets_of_blocks(blocks, count, draws, rng)
         random_sets.append(deleted("random_sets", sets, f"{count} random blocks deleted"))
-        starts = np.unique(np.linspace(0, blocks - count, draws).round().astype(int)).tolist()
-        runs = [list(range(start, start + count)) for start in starts]
-        sequences.append(deleted("sequences", runs, f"{count} neighbours deleted"))
+        sequences.append(deleted("sequences", runs_of_blocks(blocks, count, draws), f"{count} neighbours deleted"))
     pairs = [(i, j) for group in swappable(network) for i in group for j in group if i < j]
     shuffles = []
-    for swaps in sorted({1, 2, 4, 8, 16, blocks}) if pairs else []:
+    for swaps in swap_counts(blocks) if pairs else []:
         orders = []
         for _ in range(draws):
             order = list(range(blocks))
@@ -164,8 +184,7 @@ def lesion_stage(
 ) -> dict[str, Any]:
     """Train a ResNet and a plain net per seed (learning rate chosen on validation images), then hurt both.
 
-    Leaves lesion.json (all curves, per kind and seed, with their intervals over seeds and test images) and lesion.svg
-    in `out`; both are also the summary's content.
+    Leaves lesion.json in `out`: all curves, per kind and seed, with their intervals over seeds and test images.
     """
 
     def decode(images: ImageSet, part: str) -> Pixels:
@@ -177,15 +196,20 @@ def lesion_stage(
     fit_rows = np.setdiff1d(np.arange(len(train)), val_rows)
     parts = train.select(fit_rows), train.select(val_rows)
     final = final_part(config, train, val_rows)
-    runs = 2 * (len(config.learning_rates) + len(config.seeds))
-    steps = 0
+    schedule = Schedule(
+        config.epochs, config.batch_size, config.milestones, augment=config.augment, precision=config.precision
+    )
+    chosen_on, rates, seeds = len(parts[0]), len(config.learning_rates), len(config.seeds)
+    again = seeds - (config.train_splits == "train")  # then the first seed's network is the one that was chosen
+    training = config.epochs * (rates * schedule.steps(chosen_on) + again * schedule.steps(len(final)))
+    lesions = seeds * count_lesions(sum(ARCHITECTURES[config.arch].depths), config.draws)
+    done, total = 0, 2 * (training + lesions)
 
     def tick(note: str) -> None:
-        nonlocal steps
-        steps += 1
+        nonlocal done
+        done += 1
         if progress is not None:
-            total = runs * config.epochs * -(-len(train) // config.batch_size)
-            progress(min(steps, total), total, f"lesion study: {note}")
+            progress(done, total, f"lesion study: {note}")
 
     def trained(plain: bool, rate: float, pixels: Pixels, seed: int) -> GatedResNet:
         network = build_gated_resnet(config.arch, num_classes=len(task.classes), seed=seed, plain=plain)
@@ -193,9 +217,6 @@ def lesion_stage(
         learner = FineTuning(network, config, learning_rate=rate)
         checkpoint = out / "runs" / f"{'plain' if plain else 'resnet'}-{rate:g}-{seed}-{len(pixels)}.pt"
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        schedule = Schedule(
-            config.epochs, config.batch_size, config.milestones, augment=config.augment, precision=config.precision
-        )
         fit(learner, pixels, schedule, seed=seed, device=device, checkpoint=checkpoint, tick=tick)
         return network
 
@@ -222,14 +243,13 @@ def lesion_stage(
 
     text = json.dumps({"arch": config.arch, "classes": len(task.classes), **curves}, indent=1)
     write_atomic(out / "lesion.json", lambda path: path.write_text(text, encoding="utf-8"))
-    draw_curves(curves, num_classes=len(task.classes), out=out / "lesion.svg")
     summary: dict[str, Any] = {
         "metric": "accuracy",
         "n_train": len(final),
         "n_validation": len(val_rows),
         "n_test": len(test),
         "skipped": [*train.skipped, *test.skipped],
-        "notes": list(task.notes),
+        "notes": [*task.notes, OWN_NETWORKS],
     }
     for kind in ("resnet", "plain"):
         found = curves[kind]["studies"]

@@ -31,6 +31,7 @@ from transfer.pathways.resnet import GatedResNet, PolicyNetwork, first_blocks
 
 Candidate = dict[str, float]
 """Hyper-parameter values by name; the validation part chooses among candidates."""
+FEATURE_BATCH = 64
 
 
 @dataclass
@@ -106,14 +107,21 @@ class Method:
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
 
-    def steps(self, images: int) -> int:
-        """Training steps of the whole stage on so many images, for progress."""
-        config = self.setting.config
-        return self.setting.schedule(config.epochs).steps(images) * config.epochs * self.runs()
+    def steps(self, chosen_on: int, final: int) -> int:
+        """Training steps of the whole stage, for progress.
 
-    def runs(self) -> int:
-        """Trained networks of the whole stage."""
-        return len(self.candidates()) + len(self.setting.config.seeds)
+        Args:
+            chosen_on: training images of the networks that choose among candidates.
+            final: training images of the final networks.
+        """
+        config = self.setting.config
+        schedule = self.setting.schedule(config.epochs)
+        candidates = len(self.candidates()) if self.chooses() else 0
+        return schedule.epochs * (candidates * schedule.steps(chosen_on) + len(config.seeds) * schedule.steps(final))
+
+    def chooses(self) -> bool:
+        """Whether there is anything that the validation part has to choose among."""
+        return len(self.candidates()) > 1
 
     def candidates(self) -> list[Candidate]:
         return [{"learning_rate": rate} for rate in self.setting.config.learning_rates]
@@ -124,11 +132,11 @@ class Method:
     def train(self, candidate: Candidate, pixels: Pixels, *, seed: int) -> Learner:
         raise NotImplementedError
 
-    def worth(self, learner: Learner, predictions: Predictions) -> float:
+    def worth(self, learner: Learner, pixels: Pixels, predictions: Predictions) -> float:
         """Which of several candidates is best on the validation part: the highest worth."""
         return predictions.accuracy
 
-    def facts(self, learner: Learner, predictions: Predictions) -> dict[str, float]:
+    def facts(self, learner: Learner, pixels: Pixels, predictions: Predictions) -> dict[str, float]:
         """What the table of candidates says beside the accuracy on the validation part."""
         return {}
 
@@ -143,8 +151,9 @@ class FeatureExtractor(Method):
         super().__init__(setting)
         self._known: tuple[Pixels, Tensor] | None = None
 
-    def steps(self, images: int) -> int:
-        return self.runs()
+    def steps(self, chosen_on: int, final: int) -> int:
+        """Batches of features; they are the same for all candidates and for all seeds."""
+        return -(-chosen_on // FEATURE_BATCH) * self.chooses() + -(-final // FEATURE_BATCH)
 
     def candidates(self) -> list[Candidate]:
         assert isinstance(self.setting.config, FeatureExtractorConfig)
@@ -167,7 +176,7 @@ class FeatureExtractor(Method):
             network.eval()
             parts = []
             with torch.no_grad(), autocast(self.setting.config.precision, self.setting.device):
-                for _, images in pixels.in_order(64):
+                for _, images in pixels.in_order(FEATURE_BATCH):
                     parts.append(network.features(images.to(self.setting.device)).float().cpu())
                     if self.setting.tick is not None:
                         self.setting.tick("features")

@@ -141,4 +141,6 @@ def _decathlon(kind: type[PathwayConfig], task: str, root: Path | None) -> dict[
         raise ValueError(f"--training.preset decathlon needs --task decathlon:DOMAIN and --root; the task is {task}")
     published = spottune_settings(domain, root=root)
     shared = SpotTuneConfig if issubclass(kind, SpotTuneConfig) else PathwayConfig
-    return {field.name: getattr(published, field.name) for field in dataclasses.fields(shared)}
+    names = (field.name for field in dataclasses.fields(shared))
+    # How many blocks images share is the method's own, not the preset's: published settings are those without sharing.
+    return {name: getattr(published, name) for name in names if not name.startswith("global_k")}

@@ -39,6 +39,7 @@ def decode_part(
         resize=config.resize,
         evaluate_whole=config.evaluate_whole,
         uncut=config.uncut,
+        wide=config.crop_from == "picture",
         threads=max(1, torch.get_num_threads()),
         mean=config.channel_mean or mean,
         std=config.channel_std or std,

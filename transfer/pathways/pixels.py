@@ -39,6 +39,7 @@ class Pixels:
         skipped: names of the unreadable files.
         evaluate_whole: evaluation sees the whole stored square instead of its centre.
         uncut: (H, W) of pictures that are only resized; training and evaluation see all of them.
+        wide: random crops come from anywhere in the resized pictures, not all of them square: decoded on the way.
     """
 
     images: ImageSet
@@ -51,6 +52,7 @@ class Pixels:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     uncut: tuple[int, int] | None = None
+    wide: bool = False
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -69,24 +71,32 @@ class Pixels:
     def _pixels(self, rows: Tensor) -> Tensor:
         if self.stored is not None:
             return self.stored[rows]
-        side, uncut = self.size + self.margin, self.uncut is not None
-        return torch.from_numpy(np.stack([_resized(self.images.read(int(row)), side, uncut=uncut) for row in rows]))
+        return torch.stack(self._decoded(rows, uncut=self.uncut is not None))
+
+    def _decoded(self, rows: Tensor, *, uncut: bool) -> list[Tensor]:  # of (3, H, W) uint8
+        side = self.size + self.margin
+        return [torch.from_numpy(_resized(self.images.read(int(row)), side, uncut=uncut)) for row in rows]
 
     def view(self, rows: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:
         """Normalised views of these images. (B,) -> (B, 3, size, size) float32, channels last; uncut ones whole."""
-        pixels = self._pixels(rows)
         if self.uncut is not None:
-            return self.normalise(pixels)
+            return self.normalise(self._pixels(rows))
         count, size = len(rows), self.size
         if augment == "none":
             start = self.margin // 2
-            cut = pixels[:, :, start : start + size, start : start + size]
+            cut = self._pixels(rows)[:, :, start : start + size, start : start + size]
         else:
+            pictures = self._decoded(rows, uncut=True) if self.wide else list(self._pixels(rows))
             # Drawn for every image in any case, so that flipping or not does not change the crops.
-            corner = torch.randint(0, self.margin + 1, (count, 2), generator=generator).tolist()
+            if self.wide:
+                reach = torch.tensor([[image.shape[1] - size + 1, image.shape[2] - size + 1] for image in pictures])
+                drawn = torch.rand((count, 2), generator=generator, dtype=torch.float64)
+                corner = (drawn * reach).long().tolist()
+            else:
+                corner = torch.randint(0, self.margin + 1, (count, 2), generator=generator).tolist()
             flip = torch.rand(count, generator=generator) < 0.5
             cut = torch.stack(
-                [image[:, y : y + size, x : x + size] for image, (y, x) in zip(pixels, corner, strict=True)]
+                [image[:, y : y + size, x : x + size] for image, (y, x) in zip(pictures, corner, strict=True)]
             )
             if augment == "crop_flip":
                 cut[flip] = cut[flip].flip(-1)
@@ -119,6 +129,7 @@ def _resized(image: Image.Image, side: int, *, uncut: bool) -> np.ndarray:
     width, height = image.size
     scale = side / min(width, height)
     target = (side, int(height * scale)) if width <= height else (int(width * scale), side)  # torchvision's rule
+    target = (max(target[0], side), max(target[1], side))
     resized = image if target == image.size else image.resize(target, Image.Resampling.BICUBIC)
     return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
 
@@ -130,12 +141,16 @@ def load_pixels(
     resize: int | None = None,
     evaluate_whole: bool = False,
     uncut: bool = False,
+    wide: bool = False,
     threads: int = 2,
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
     mean: tuple[float, float, float] = IMAGENET_MEAN,
     std: tuple[float, float, float] = IMAGENET_STD,
 ) -> Pixels:
     """Decode a split: short side to `resize` (None: size * 8/7), central square of that side (all of it if `uncut`).
+
+    With `wide` random crops come from anywhere in the resized picture: a split that is not all squares is decoded anew
+    for every batch of them, one of squares gives the same crops as without.
 
     Raises:
         ValueError: more than `UNREADABLE_SHARE` of the files cannot be decoded, or uncut ones differ in shape.
@@ -145,12 +160,15 @@ def load_pixels(
 
     def decode(index: int) -> np.ndarray | str:
         try:
-            return _resized(images.read(index), side, uncut=uncut)
+            image = images.read(index)
+            oblong[index] = image.width != image.height
+            return _resized(image, side, uncut=uncut)
         except UnreadableImage as error:
             return f"{images.names[index]}: {error}"
 
     stored: torch.Tensor | None = None
     shape: tuple[int, int] | None = None
+    oblong = np.zeros(len(images), dtype=bool)
     good = np.ones(len(images), dtype=bool)
     skipped = []
     with ThreadPoolExecutor(threads) as pool:
@@ -171,7 +189,18 @@ def load_pixels(
     if len(skipped) > UNREADABLE_SHARE * len(images):
         raise ValueError(f"{len(skipped)} of {len(images)} images cannot be decoded, first {skipped[0]}")
     labels = torch.from_numpy(images.labels.astype(np.int64))
-    everything = Pixels(images, labels, size, margin, stored, (), evaluate_whole, mean, std, shape if uncut else None)
+    everything = Pixels(
+        images,
+        labels,
+        size,
+        margin,
+        stored,
+        evaluate_whole=evaluate_whole,
+        mean=mean,
+        std=std,
+        uncut=shape if uncut else None,
+        wide=wide and bool(oblong.any()),
+    )
     if not skipped:
         return everything
     return replace(everything.select(np.flatnonzero(good)), skipped=tuple(skipped))
@@ -197,6 +226,7 @@ def joined(first: Pixels, second: Pixels) -> Pixels:
         images=both,
         labels=torch.cat([first.labels, second.labels]),
         stored=stored,
+        wide=first.wide or second.wide,
         skipped=(*first.skipped, *second.skipped),
     )
 

@@ -57,8 +57,9 @@ def train_pathway(
     Args:
         config: one of the dataclasses of `config.METHODS`; its type says which method.
         backbone: what `pretrain.checkpoint.load_backbone` takes (FILE, random:ARCH[:SEED], torchvision:ARCH),
-            `random:cifar_resnet32` and the other names of `resnet.ARCHITECTURES`, a torchvision-style ResNet or a
-            `GatedResNet`. The lesion study trains networks of its own and does not look at it.
+            `random:cifar_resnet32` and the other cifar and decathlon names of `resnet.ARCHITECTURES`, a
+            torchvision-style ResNet or a `GatedResNet`. The lesion study trains networks of its own, does not look at
+            it and says so in its notes.
         task: a task name, a folder, `decathlon:<domain>`, or a Task.
         out: receives the files; finished runs are found there, an interrupted one continues from its last checkpoint.
             Standard fine-tuning of a CIFAR or Decathlon network leaves backbone.safetensors, the network of the first
@@ -92,6 +93,9 @@ def train_pathway(
         "backbone": start.source,
         "config": json.loads(json.dumps(asdict(config))),
     }
+    if isinstance(config, BlockDropConfig) and config.policy_backbone is not None:
+        policy = starting_point(config, config.policy_backbone, num_classes=len(loaded.classes), device=device)
+        identity["policy_backbone"] = policy.source  # the config has its name alone, and a file may be replaced
     done = _finished(out, identity)
     if done is not None:
         return done
@@ -134,15 +138,17 @@ class _Run:
         began = time.monotonic()
         train, val_rows = training_part(self.config, self.task, self._pixels)
         test = self._pixels(self.task.test, "test")
-        self._plan_progress(len(train))
-        candidate, table = self._select(train, val_rows)
         final = final_part(self.config, train, val_rows)
+        self.total_steps = self.method.steps(len(train) - len(val_rows), len(final))
+        candidate, table = self._select(train, val_rows)
         results, predictions, reports = [], [], []
         for seed in self.config.seeds:
             result, prediction, report = self._final(candidate, final, test, seed)
             results.append(result)
             predictions.append(prediction)
             reports.append(report)
+        if self.progress is not None:  # what an earlier run had finished counts too
+            self.progress(self.total_steps, self.total_steps, f"{method_name(self.config)}: trained and tested")
         numbers = self._save_predictions(test, predictions, reports)
         notes = list(self.task.notes)
         if isinstance(self.config, BlockDropConfig):
@@ -180,9 +186,6 @@ class _Run:
         note, start = f"{part} images of {self.task.name}", self.start
         return decode_part(self.config, images, mean=start.mean, std=start.std, note=note, progress=self.progress)
 
-    def _plan_progress(self, count: int) -> None:
-        self.total_steps = self.method.steps(count)
-
     def _tick(self, run: str) -> Callable[[str], None]:
         def tick(note: str) -> None:
             self.done_steps += 1
@@ -195,9 +198,8 @@ class _Run:
         return tick
 
     def _select(self, train: Pixels, val_rows: np.ndarray) -> tuple[Candidate, list[dict[str, Any]]]:
-        candidates = self.method.candidates()
-        if len(candidates) == 1 and len(self.config.learning_rates) == 1:
-            return candidates[0], []
+        if not self.method.chooses():
+            return self.method.candidates()[0], []
         held_out = np.zeros(len(train), dtype=bool)
         held_out[val_rows] = True
         fit_part, val = train.select(np.flatnonzero(~held_out)), train.select(val_rows)
@@ -222,8 +224,8 @@ class _Run:
         except Diverged:
             return {**candidate, "accuracy": None, "worth": -1.0}  # worse than any candidate that learns at all
         predictions = self.setting.predict(learner, val, seed=seed)
-        worth = self.method.worth(learner, predictions)
-        facts = self.method.facts(learner, predictions)
+        worth = self.method.worth(learner, val, predictions)
+        facts = self.method.facts(learner, val, predictions)
         return {**candidate, "accuracy": predictions.accuracy, **facts, "worth": worth}
 
     def _enter(self, label: str) -> Path:
