@@ -192,6 +192,8 @@ def _blockdrop(run: PathwayRun) -> dict[str, Any]:
         "blocks": blocks,
         "kept": kept,
         "kept_std": run.mean("blocks_kept_std"),
+        "flops": network / 1e9,
+        "flops_std": None if (deviation := run.mean("flops_network_std")) is None else deviation / 1e9,
         "saved": 100 * (1 - network / plain),
         "saved_total": 100 * (1 - total / plain),
         "others": [(OTHERS.get(name, name), row["score"], row["ci95"]) for name, row in others.items()],

@@ -42,7 +42,8 @@ def make_result(folder: Path, method: str, *, classes: int = 5, blocks: int = 8,
         others = {name: {"score": 74.0 - i, "ci95": [71.0 - i, 77.0 - i]} for i, name in enumerate(names)}
         for row, kept in zip(rows, share, strict=True):
             row |= {"blocks": blocks, "blocks_kept": float(kept.sum()), "blocks_kept_std": 1.2, "flops_network": 2.1e8}
-            row |= {"flops_total": 2.4e8, "flops_others": {n: 3.0e8 if "full" in n else 2.0e8 for n in names}}
+            row |= {"flops_network_std": 1.5e7, "flops_total": 2.4e8}
+            row |= {"flops_others": {n: 3.0e8 if "full" in n else 2.0e8 for n in names}}
             row |= {"share_kept_per_block": kept.tolist(), "unique_policies": 31, "parameters_plain": 1000}
         selection = [{"penalty": p, "accuracy": 70 + p / 3, "flops_share": 0.5 + p / 30} for p in (1.0, 5.0, 10.0)]
         Image.new("RGB", (830, 300), (90, 120, 60)).save(folder / "easy_and_hard.png")
@@ -128,6 +129,7 @@ def test_the_numbers_are_those_of_the_summaries(tmp_path: Path) -> None:
     found = sections(text)
     assert f"<b>{summary['score']:.1f}</b> ±{np.std(summary['scores'], ddof=1):.1f}" in found["scores"]
     assert "30.0 % of the FLOPs saved, 20.0 % with the policy network counted" in found["blockdrop"]
+    assert "An image takes 0.210 ± 0.015 GFLOPs of the network" in found["blockdrop"]
     assert "BlockDrop was not run" not in text and "SpotTune was not run here" in found["spottune"]
     assert "The lesion study was not run here" in found["lesions"]
 
