@@ -37,6 +37,10 @@ from sim.text import visible
 DESCRIPTION = "Render synthetic images, pre-train on them, learn which ones suit a task, measure the transfer."
 
 
+class Terminated(SystemExit):
+    """SIGTERM came."""
+
+
 def build_app() -> tyro.extras.SubcommandApp:
     """All commands with the line that stands for each in `simpath --help`."""
     app, sets, rewards, care = (tyro.extras.SubcommandApp() for _ in range(4))
@@ -93,6 +97,9 @@ def main() -> None:
     except KeyboardInterrupt:
         say("simpath: interrupted; run the same command again to continue", sys.stderr)
         status = INTERRUPTED
+    except Terminated:
+        say("simpath: stopped by SIGTERM; run the same command again to continue", sys.stderr)
+        status = SAVED
     if "TORCHELASTIC_RUN_ID" in os.environ:  # one rank of `torchrun -m pipelines pretrain`
         from pretrain.ranks import end_process
 
@@ -104,7 +111,7 @@ def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
     # once: a batch system that signals a whole group reaches this process directly and through its script
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # an exception unwinds the open `with` blocks, which save and stop what runs
-    raise SystemExit(SAVED)
+    raise Terminated(SAVED)
 
 
 def _one_line(error: Exception) -> str:

@@ -89,6 +89,10 @@ class Cluster(Protocol):
         """Cores of all workers together, now."""
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Cores and GPUs that a job can have."""
+
+    @property
     def workers(self) -> int: ...
 
     @property
@@ -112,6 +116,7 @@ class InProcess:
 
     def __init__(self, cores: int = 1) -> None:
         self.cores = cores
+        self.size = (cores, 0)
         self.workers = 1
         self.dashboard = None
         self._pool = ChildPool()

@@ -105,7 +105,7 @@ def build_view(summary: Summary, run_dir: Path) -> dict[str, Any]:
         "shown_settings": summary.settings[:MAX_SETTING_ROWS],
         "drawn": _drawn(summary),
         "config": json.dumps(summary.config, indent=2, ensure_ascii=False),
-        "files": [(name, what) for name, what in FILES if (run_dir / name).exists() or name == "report.html"],
+        "files": _files(summary, run_dir),
         "render_commands": [(row.name, (row.command,)) for row in summary.settings if row.command],
         "score_commands": [(f"{row.method} on {row.task}", row.commands) for row in summary.transfer if row.commands],
         "remake": ("simpath", "report", str(run_dir)),
@@ -123,6 +123,13 @@ FILES = (
     ("logs", "logs of every stage"),
     ("store", "data sets, backbones, features and scores, one directory each"),
 )
+
+
+def _files(summary: Summary, run_dir: Path) -> list[tuple[str, str]]:
+    """What the run has left; pictures and networks of an earlier one that came further are none of it."""
+    made = {"pictures": bool(summary.settings), "backbones": bool(summary.transfer)}
+    there = {name for name, _ in FILES if (run_dir / name).exists() and made.get(name, True)} | {"report.html"}
+    return [(name, what) for name, what in FILES if name in there]
 
 
 def read_sheet(run_dir: Path, name: str | None, width: int) -> Sheet:

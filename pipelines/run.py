@@ -14,7 +14,8 @@ import itertools
 import json
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ from pipelines.configs import to_json
 from pipelines.demo_tasks import MadeConfig
 from pipelines.doctor import require_device
 from pipelines.experiment import Experiment, ExperimentConfig, ExperimentTask, Found, Setting
-from pipelines.flow import Flow, StageFailed
+from pipelines.flow import Cluster, Flow, StageFailed
 from pipelines.identity import claim_directory
 from pipelines.locks import alone
 from pipelines.machine import describe_machine, machine_rows, package_versions
@@ -39,13 +40,16 @@ from pipelines.progress import Board, Display
 from pipelines.report import write_report
 from pipelines.reproduce import pretrain_commands, score_commands
 from pipelines.results import CHOSEN, as_csv, busy_seconds, comparisons, format_table, preference, transfer_scores
-from pipelines.summary import Score, Stage, Summary, Task, Trial
+from pipelines.stages import STAGES, Stage
+from pipelines.summary import Score, Summary, Task, Trial
 from pipelines.summary import Setting as SettingRow
+from pipelines.summary import Stage as StageRow
 from pipelines.tables import cached_imagenet, write_run_table
 
 if TYPE_CHECKING:
     from transfer.data import ImageSet
 
+TRANSFER_TABLES = ("transfer.csv", "transfer_table.csv", "transfer_table.md", "transfer_table.html")
 SHEET_ROWS, SHEET_COLUMNS = 4, 6
 TASK_SHEET_IMAGES = 12
 
@@ -69,12 +73,16 @@ def run_experiment(
     device: str,
     command: tuple[str, ...],
     imagenet: Path | None = None,
+    opened: Callable[[Place, Path], AbstractContextManager[Cluster]] = open_place,
+    stages: Mapping[str, Stage] = STAGES,
 ) -> RunResult:
     """Run an experiment, or what is left of it, and write its results under `out`.
 
     Args:
         imagenet: torchvision's ImageNet weights of the architecture, for a column of the transfer table; default: those
             in torch's hub cache where the work is done on this machine and they are there.
+        opened: opens the cluster; tests put one without Dask here.
+        stages: the stage table; tests put stand-ins here.
 
     Returns:
         Status 0 when complete, 3 when something could not be made: it is listed, what had been asked for beside it is
@@ -94,8 +102,15 @@ def run_experiment(
         store_root = store or out / "store"
         claim_directory(out, name, config, tasks, cache=store_root / "folders")
         display = Display(status=out / "status.json", title=f"simpath {name}")
-        with open_place(place, out) as workers:
-            flow = Flow(Store(store_root), workers, run=run_name(name, out), progress=display, logs=out / "logs")
+        with opened(place, out) as workers:
+            flow = Flow(
+                Store(store_root),
+                workers,
+                run=run_name(name, out),
+                progress=display,
+                stages=stages,
+                logs=out / "logs",
+            )
             with flow:
                 processes, at_once = place.train_processes, config.controller.in_flight
                 cores = training_cores(place, workers.size, at_once=at_once, device=device)
@@ -109,7 +124,7 @@ def run_experiment(
                     imagenet=imagenet or (cached_imagenet(config.pretrain.arch) if place.cluster == "local" else None),
                 )
                 parts, missing = _results(experiment, out)
-                stages = _stage_rows(display.board)
+                stage_rows = _stage_rows(display.board)
                 made = flow.complete()
                 # a store of its own holds this run's work only: what earlier sessions took is part of the run
                 before = [_span(artifact) for artifact in made] if store is None else []
@@ -126,9 +141,10 @@ def run_experiment(
             machines=machine_rows(artifact.metadata for artifact in made),
             config=to_json(config),
             protocol=_protocol(config),
-            stages=stages,
+            stages=stage_rows,
             **parts,
         )
+        _remove_stale_tables(summary, out)
         write_text(out / "summary.json", json.dumps(dataclasses.asdict(summary), indent=1) + "\n")
         report = write_report(out)
         return RunResult(3 if missing else 0, _closing_text(summary, tasks, out, report))
@@ -299,10 +315,10 @@ def _span(artifact: Artifact) -> tuple[float, float]:
     return started, started + artifact.metadata["wall_s"]
 
 
-def _stage_rows(board: Board) -> tuple[Stage, ...]:
+def _stage_rows(board: Board) -> tuple[StageRow, ...]:
     """Of every stage, how many artifacts the run needed, how many of them it had to make, and what that took."""
     return tuple(
-        Stage(
+        StageRow(
             name,
             row.total,
             row.done,
@@ -334,6 +350,13 @@ def _protocol(config: ExperimentConfig) -> tuple[str, ...]:
     )
 
 
+def _remove_stale_tables(summary: Summary, out: Path) -> None:
+    """Remove the tables of an earlier run that came further: they are not of this summary."""
+    stale = [*(() if summary.transfer else TRANSFER_TABLES), *(() if summary.trials else ("trials.csv",))]
+    for name in stale:
+        (out / name).unlink(missing_ok=True)
+
+
 def _closing_text(summary: Summary, tasks: Sequence[ExperimentTask], out: Path, report: Path) -> str:
     lines = []
     if summary.transfer:
@@ -346,9 +369,9 @@ def _closing_text(summary: Summary, tasks: Sequence[ExperimentTask], out: Path, 
     if summary.missing:
         lines += ["missing:", *(f"  {reason}" for reason in summary.missing), ""]
     lines.append(f"report    {report}")
-    lines.append(f"numbers   {out / 'summary.json'}, transfer.csv, trials.csv")
+    tables = ["transfer.csv"] * bool(summary.transfer) + ["trials.csv"] * bool(summary.trials)
+    lines.append(f"numbers   {', '.join([str(out / 'summary.json'), *tables])}")
     if summary.transfer:
         lines.append(f"table     {out / 'transfer_table.md'} (means by group, ranks), .csv and .html")
-    if summary.transfer:
         lines.append(f"backbones {out / 'backbones'}")
     return "\n".join(lines)

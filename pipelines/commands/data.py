@@ -81,7 +81,8 @@ def render(
         images_per_shard: images in one tar file.
         shards: render only the shards FIRST:LAST (LAST excluded), for several machines on one directory.
         device: where Blender renders; a GPU that is asked for and absent is an error.
-        workers: Blender processes on this machine; default: one for each core, or each GPU.
+        workers: Blender processes on this machine, each with a shard at a time, so no more than there are shards;
+            default: one for each core, or each GPU.
         cluster: make each shard a job, on local; slurm, pbs, lsf, sge, oar, moab, htcondor; or a scheduler at
             tls://HOST:PORT, tcp://HOST:PORT. `out` is then a directory that all of its machines share.
         batch: what is asked of the batch system, only for `--cluster slurm` and the like.

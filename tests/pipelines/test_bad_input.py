@@ -70,6 +70,14 @@ DAMAGED_OR_ANOTHERS = {
     f"{TRAIN} --data {{here}}/set --out {{here}}/hub": "{here}/hub/config.json is not of a pre-training",
 }
 
+NO_GPU = {
+    "demo --out {here}/out --device cuda": "PyTorch finds no GPU here; allowed: cpu",
+    "run small --tasks {here} --out {here}/out --device cuda": "PyTorch finds no GPU here; allowed: cpu",
+    "evaluate --backbone random:resnet18 --task digits --device cuda": "PyTorch finds no GPU here; allowed: cpu",
+    "embed --task digits --probe random:resnet18 --out {here}/out --device cuda": "PyTorch finds no GPU here; allowed: cpu",
+    f"{TRAIN} --data {{here}}/set --out {{here}}/new --device cuda": "torch sees no GPU here; allowed: cpu",
+}
+
 
 def say(line: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     """Exit status and stderr of `simpath LINE`, in this process."""
@@ -161,3 +169,15 @@ def test_what_is_damaged_or_anothers_is_one_line_after_the_progress_and_stays_as
     assert status == 1
     assert last.startswith("simpath: ") and message.format(here=damaged) in last
     assert all(said.startswith(("verify: ", "pre-train: ")) for said in progress)
+
+
+@pytest.mark.parametrize(("line", "message"), NO_GPU.items(), ids=range(len(NO_GPU)))
+def test_a_gpu_that_is_not_there_is_one_line_and_leaves_nothing(
+    line: str, message: str, damaged: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    status, errors = say(line, damaged, monkeypatch, capsys)
+    assert status == 1
+    assert errors == f"simpath: device cuda was asked for, but {message}\n"

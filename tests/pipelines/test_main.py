@@ -8,14 +8,18 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.__main__ import _terminate
+from pipelines.__main__ import _terminate, main
+from pipelines.commands import FAILED, INTERRUPTED, PARTIAL, SAVED, USAGE
 from pipelines.commands.data import _shard_range
+from pipelines.run import RunResult
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
@@ -164,6 +168,92 @@ def test_shards_are_given_as_first_and_last() -> None:
     assert _shard_range("2:8") == (2, 8) and _shard_range(None) is None
     with pytest.raises(ValueError, match="FIRST:LAST"):
         _shard_range("2-8")
+
+
+def ended(line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, list[str]]:
+    """Status, stdout and the lines on stderr of `simpath LINE`, in this process."""
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(sys, "argv", ["simpath", *line.split()])
+    try:
+        with pytest.raises(SystemExit) as end:
+            main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    output = capsys.readouterr()
+    return int(str(end.value.code)), output.out, output.err.splitlines()
+
+
+@pytest.mark.parametrize("line", ["demo --out {out}", "run small --tasks {tasks} --out {out}"])
+def test_a_run_says_with_its_status_whether_something_is_missing(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_images(tmp_path / "tasks" / "one", {"a": 3, "b": 3})
+    line = line.format(out=tmp_path / "out", tasks=tmp_path / "tasks")
+    for result in (RunResult(3, "missing:\n  pretrain 12: it diverged"), RunResult(0, "report    here")):
+        monkeypatch.setattr("pipelines.run.run_experiment", lambda *_, result=result, **__: result)
+        assert ended(line, monkeypatch, capsys) == (result.status, result.text + "\n", [])
+
+
+@pytest.mark.parametrize(
+    ("summary", "status"),
+    [
+        ({"failed": [], "complete": True}, 0),
+        ({"failed": [{"index": 4, "model": "crate/0", "reason": "it is bad"}], "complete": True}, 3),
+        ({"failed": [], "complete": False}, 0),  # the other shards are another call's
+    ],
+)
+def test_a_rendering_that_lacks_images_is_partial(
+    summary: dict[str, Any],
+    status: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rest = {"images": 9, "shards": 1, "rendered": 9, "images_per_second": 3.5}
+    monkeypatch.setattr("sim.dataset.render_dataset", lambda *_, **__: rest | summary)
+    code, out, errors = ended(f"render --out {tmp_path / 'set'} --num-images 10", monkeypatch, capsys)
+    assert (code, errors) == (status, [])
+    assert ("missing: image 4 (model crate/0): it is bad" in out) == bool(summary["failed"])
+
+
+def test_shards_that_a_cluster_could_not_make_are_partial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = {"images": 5, "shards": 1, "rendered": 5, "images_per_second": 3.5, "failed": [], "complete": False}
+    lost = {"missing": ["render_shard 12: killed by SIGKILL (4 attempts)"]}
+    monkeypatch.setattr("pipelines.farm.render_on_cluster", lambda *_, **__: summary | lost)
+    line = f"render --out {tmp_path / 'set'} --num-images 10 --cluster local"
+    code, out, errors = ended(line, monkeypatch, capsys)
+    assert (code, errors) == (3, []) and "missing: render_shard 12: killed by SIGKILL (4 attempts)" in out
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "said"), [(signal.SIGTERM, 75, "stopped by SIGTERM"), (signal.SIGINT, 130, "interrupted")]
+)
+def test_a_stopped_command_says_how_to_go_on(
+    number: signal.Signals,
+    status: int,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def stopped(*_: Any, **__: Any) -> None:
+        os.kill(os.getpid(), number)
+        time.sleep(60)
+
+    monkeypatch.setattr("pipelines.run.run_experiment", stopped)
+    code, out, errors = ended(f"demo --out {tmp_path / 'out'}", monkeypatch, capsys)
+    assert (code, out) == (status, "")
+    assert errors == [f"simpath: {said}; run the same command again to continue"]
+
+
+def test_the_statuses_are_listed_for_the_reader() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    listed = re.findall(
+        r"^\| (\d+) \| ", text.partition("## How a command ends")[2].partition("\n## ")[0], re.MULTILINE
+    )
+    assert [int(status) for status in listed] == [0, FAILED, USAGE, PARTIAL, SAVED, INTERRUPTED]
 
 
 def test_sigterm_is_answered_once() -> None:

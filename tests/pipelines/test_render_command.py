@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pipelines.commands.data import _closing_lines
+from sim.devices import gpu_names
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,6 +64,16 @@ def test_a_cluster_wants_a_directory_and_options_that_fit(tmp_path: Path) -> Non
     line = refused(render(tmp_path, "--out", tmp_path / "set", "--cluster", "slrm"), 2)
     assert "cluster 'slrm'; allowed: local, slurm" in line
     assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.blender
+def test_a_gpu_that_blender_does_not_find_is_one_line_and_nothing_is_rendered(tmp_path: Path) -> None:
+    pytest.importorskip("bpy", reason="rendering needs the bpy wheel")
+    if gpu_names("cuda"):
+        pytest.skip("this machine has a GPU")
+    line = refused(render(tmp_path, "--out", tmp_path / "set", "--size", "16", "--device", "cuda"), 1)
+    assert line == "simpath: device 'cuda' was asked for, but Blender finds no CUDA device here"
+    assert list((tmp_path / "set").glob("[!.]*")) == []
 
 
 SUMMARY: dict[str, Any] = {

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import importlib
 import json
+import re
 import shutil
 from pathlib import Path
 from types import ModuleType
@@ -28,9 +29,9 @@ from pipelines.place import LOCAL, Place
 from pipelines.presets import DEMO, PRESETS, SMALL, tasks_under, with_budget
 from pipelines.rendering import DatasetConfig, render_command
 from pipelines.results import transfer_scores
-from pipelines.run import _check_task, _results, _some_images, run_experiment
+from pipelines.run import _check_task, _closing_text, _remove_stale_tables, _results, _some_images, run_experiment
 from pipelines.stages import Stage, fixed
-from pipelines.summary import Setting, Summary, load_summary
+from pipelines.summary import Score, Setting, Summary, Trial, load_summary
 from pipelines.tables import cached_imagenet, write_run_table
 from sim.assets import CatalogConfig
 from sim.params import SimParams, SimRanges
@@ -119,6 +120,53 @@ def test_what_was_asked_for_beside_a_failed_stage_is_finished(tmp_path: Path, tr
         "features": 2,
         "reward": 2,
     }
+
+
+def test_a_run_that_cannot_make_everything_ends_with_3_and_shows_no_table_of_an_earlier_one(
+    tmp_path: Path, trivial: ModuleType
+) -> None:
+    fakes = importlib.import_module("fake_stages")
+    broken = Stage("fake_stages:pretrain_on_random_backgrounds", fixed("1"), "python")
+    earlier = ("transfer.csv", "trials.csv", *(f"transfer_table.{kind}" for kind in ("csv", "md", "html")))
+    for name in earlier:
+        (tmp_path / name).write_text("of an earlier run")
+    for name in ("backbones", "pictures"):
+        (tmp_path / name).mkdir()
+    result = run_experiment(
+        "small",
+        SMALL,
+        (ExperimentTask("a", "a"),),
+        out=tmp_path,
+        store=None,
+        place=LOCAL,
+        device="cpu",
+        command=("simpath", "run"),
+        opened=lambda place, out: InProcess(),
+        stages={**fakes.STAGES, "pretrain": broken},
+    )
+    assert result.status == 3
+    lines = result.text.splitlines()
+    assert lines[0] == "missing:" and any("it diverged" in line for line in lines[1:])
+    assert f"numbers   {tmp_path / 'summary.json'}" in lines
+    assert load_summary(tmp_path).status == "partial" and load_summary(tmp_path).missing
+    assert not [name for name in earlier if (tmp_path / name).exists()]
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    listed = re.findall(r'<th scope="row"><code>([^<]*)</code>', page)
+    assert {"report.html", "summary.json", "store"} <= set(listed)
+    assert not {*earlier, "backbones", "pictures"} & set(listed)
+
+
+def test_tables_are_listed_and_kept_as_far_as_the_run_has_come(tmp_path: Path) -> None:
+    searched = Summary("small", "partial", "x", trials=(Trial(0, "a", "s0", 50.0, "asked"),))
+    whole = dataclasses.replace(searched, status="complete", transfer=(Score("a", "chosen", 50.0),))
+    names = ("transfer.csv", "trials.csv", "transfer_table.md")
+    for summary, kept in ((whole, names), (searched, ("trials.csv",))):
+        for name in names:
+            (tmp_path / name).touch()
+        _remove_stale_tables(summary, tmp_path)
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+        text = _closing_text(summary, (ExperimentTask("a", "a"),), tmp_path, tmp_path / "report.html")
+        assert {name for name in names if name in text} == set(kept)
 
 
 def test_a_lost_cluster_leaves_a_list_of_what_is_still_to_be_made(tmp_path: Path, trivial: ModuleType) -> None:
