@@ -65,7 +65,6 @@ class Embedded:
     skipped: list[tuple[str, str]]  # name, reason
 
 
-@freed_memory_is_kept()
 def extract_features(
     config: FeatureConfig,
     backbone: str | Path | nn.Module,
@@ -137,17 +136,18 @@ def extract_features(
             if progress is not None:
                 progress(before + count, total, f"features of {task.name} ({split})")
 
-        found[split] = embed_images(
-            model,
-            images,
-            config,
-            normalisation=normalisation,
-            device=device,
-            workers=workers,
-            batch_size=batch_size,
-            parts_dir=out / "parts" / split,
-            progress=report,
-        )
+        with freed_memory_is_kept():  # here, since a stage's function must be itself: its config's type is looked up
+            found[split] = embed_images(
+                model,
+                images,
+                config,
+                normalisation=normalisation,
+                device=device,
+                workers=workers,
+                batch_size=batch_size,
+                parts_dir=out / "parts" / split,
+                progress=report,
+            )
         readable = len(found[split].kept)
         check_readable(task.name, split, len(images), readable, found[split].skipped, config.max_unreadable)
         _check_finite(found[split], images, source if isinstance(backbone, torch.nn.Module) else str(backbone))
