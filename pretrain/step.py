@@ -41,7 +41,10 @@ class StepResult:
 
 
 def learning_rate(config: PretrainConfig, step: int, total: int) -> float:
-    """Linear warm-up, then half a cosine over the remaining steps, down to `min_learning_rate` at the last one."""
+    """Linear warm-up, then half a cosine over the remaining steps, down to `min_learning_rate` at the last one.
+
+    timm's scheduler differs at the warm-up: see deviations 1 and 2 of `PretrainConfig`.
+    """
     warmup = round(config.warmup_epochs * (total // config.epochs))
     if step < warmup:
         return config.warmup_learning_rate + (config.learning_rate - config.warmup_learning_rate) * step / warmup
@@ -62,7 +65,7 @@ class Trainer:
         *,
         compile: bool = False,
     ) -> None:
-        from timm.optim._optim_factory import create_optimizer_v2
+        from timm.optim import create_optimizer_v2  # type: ignore[attr-defined] # not in an __all__
 
         self.config = config
         self.ranks = ranks

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -27,14 +26,6 @@ PLAIN = PretrainConfig(
     rand_augment="",
     precision="fp32",
 )
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def batch(step: int = 0, count: int = 8) -> Batch:
@@ -113,6 +104,30 @@ def test_gradients_lie_in_memory_as_their_weights_do(micro_batch: int, optimizer
     assert len(checked) == 2 * 62
     for weight, state in trainer.optimizer.state.items():
         assert all(value.stride() == weight.stride() for value in state.values() if value.ndim)
+
+
+@pytest.mark.parametrize(("precision", "wanted"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
+def test_convolutions_have_the_precision_that_was_asked_for_and_are_channels_last(
+    precision: Literal["bf16", "fp32"], wanted: torch.dtype
+) -> None:
+    config = dataclasses.replace(PLAIN, arch="test_resnet", size=48, precision=precision)
+    trainer = Trainer(config, 2, 80, "cpu", Ranks())
+    convolutions = [module for module in trainer.model.modules() if isinstance(module, torch.nn.Conv2d)]
+    assert len(convolutions) > 10
+    seen = []
+
+    def look(module: torch.nn.Module, inputs: object, output: torch.Tensor) -> None:
+        seen.append((output.dtype, output.is_contiguous(memory_format=torch.channels_last)))
+
+    for convolution in convolutions:
+        assert convolution.weight.dtype == torch.float32
+        assert convolution.weight.is_contiguous(memory_format=torch.channels_last)
+        convolution.register_forward_hook(look)
+    images = torch.randint(0, 256, (8, 3, 48, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(8) % 2
+    trainer.train_step(Batch(0, 0, images, labels, labels.numpy()))
+    trainer.count_correct(images, labels)  # validation
+    assert seen == [(wanted, True)] * 2 * len(convolutions)
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch() -> None:
