@@ -16,6 +16,20 @@ LOCK = ".lock"
 """Name of the lock file inside an output directory."""
 
 
+_held: set[int] = set()
+"""Descriptors of the locks of `alone` that this process holds."""
+
+
+def _close_copies() -> None:
+    """In a forked child: a loader's worker outlives its killed parent by seconds, and would keep its lock so long."""
+    for lock in _held:
+        os.close(lock)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_close_copies)
+
+
 class DirectoryBusy(RuntimeError):
     """Another process writes its results into the directory."""
 
@@ -71,9 +85,11 @@ def alone(out: Path) -> Iterator[None]:
             f"{out} is in use by {holder(out / LOCK)}; wait for its end, stop it, or choose another directory"
         )
     sign(lock)
+    _held.add(lock)
     try:
         yield
     finally:
+        _held.remove(lock)
         # the file system may have turned read-only, and what the block raises then is the reason to be shown
         with suppress(OSError):
             (out / LOCK).unlink()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pipelines.bar import progress_bar
 from pipelines.doctor import require_device
+from pipelines.locks import alone
 from pipelines.scores import result_line, result_text
 from pipelines.terminal import say
 from pipelines.usage import UsageError, reading_options
@@ -134,7 +136,7 @@ def evaluate(
     side = 224 if size is None else size
     short_side = resize or side * 8 // 7
     places: dict[str, Any] = {"root": root, "device": device, "threads": threads}
-    with tempfile.TemporaryDirectory() as scratch:
+    with nullcontext() if out is None else alone(out), tempfile.TemporaryDirectory() as scratch:
         folder = out or Path(scratch)
         with progress_bar(method, "images" if method in ("knn", "linear") else "steps") as progress:
             if method in ("knn", "linear"):
@@ -237,7 +239,7 @@ def embed(
 
     require_device(device)
     config = EmbeddingConfig(size=size, resize=resize or size * 8 // 7, draws=draws, seed=seed)
-    with progress_bar("embed", "images") as progress:
+    with alone(out), progress_bar("embed", "images") as progress:
         summary = embed_task(config, probe, task, out=out, root=root, device=device, threads=threads, progress=progress)
     say(f"{out / 'vector.safetensors'}: {summary['dim']} dimensions, task {summary['task']}, probe {summary['probe']}")
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ import tyro
 from pipelines.bar import progress_bar
 from pipelines.batch import BatchConfig
 from pipelines.commands import PARTIAL
+from pipelines.locks import alone
 from pipelines.place import NO_TLS, ONE_JOB, BadPlace, Place, TlsFiles
 from pipelines.terminal import say
 from pipelines.usage import UsageError, reading_options
@@ -139,7 +141,9 @@ def render(
                 progress=progress,
             )
     else:
-        with progress_bar("render", "images") as progress:
+        # machines that share the directory have shards of their own, each with a lock
+        alone_here = alone(Path(out)) if shards is None else nullcontext()
+        with alone_here, progress_bar("render", "images") as progress:
             summary = render_dataset(
                 config,
                 out=Path(out),

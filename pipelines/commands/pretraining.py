@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
 from pipelines.bar import progress_bar
+from pipelines.locks import alone
 from pipelines.terminal import say
 from pipelines.usage import reading_options
 from pretrain.recipes import RECIPES
@@ -52,7 +54,8 @@ def pretrain(
         val: data set to measure accuracy on after every epoch; the best epoch's weights are kept beside the last.
         out: directory of the results; run again with the same one to continue.
         recipe: `paper` is Task2Sim's (ResNet-50, 224 px, 100 epochs); `small` is for a few thousand images of 64 px.
-        arch: another network than the recipe's, by torchvision's or timm's name.
+        arch: another network than the recipe's, by torchvision's or timm's name; one that ends in a linear layer, so
+            not squeezenet, and has no auxiliary classifiers as googlenet and inception_v3.
         size: pixels of a training image; default: the recipe's.
         epochs: passes over the data; default: the recipe's.
         warmup_epochs: in which the learning rate rises, fewer than `--epochs`; default: the recipe's.
@@ -67,7 +70,8 @@ def pretrain(
         device: where to train.
         processes: that share every batch, on this machine, each with a GPU of its own or its part of the threads; a
             training may go on with another number of them.
-        workers: processes that read and augment images, for each that trains; 0: in that one.
+        workers: processes that read and augment images, for each that trains; 0: in that one. A GPU waits unless most
+            of the cores beside it do so.
         threads: CPU threads of PyTorch, over all processes; default: all cores.
         on_bad_shard: what to do about a shard that is not what the index says.
         shard_cache: where the shards of a remote data set are kept; default: OUT/shards.
@@ -118,14 +122,15 @@ def pretrain(
         )
         check_processes(config, processes)
         check_backbone(config.arch, size=config.size, drop_path=config.drop_path)
-    with progress_bar("pre-train", "steps") as progress:
+    first = os.environ.get("RANK", "0") == "0"  # torchrun: every process has the same directory and summary
+    with alone(out) if first else nullcontext(), progress_bar("pre-train", "steps") as progress:
         if processes == 1:
             summary = run_pretrain(config, data, out=out, progress=progress, **knobs)
         else:
             knobs["threads"] = threads or len(os.sched_getaffinity(0))
             with asked_to_stop(None) as stop:
                 summary = train_in_processes(config, data, out, processes, knobs, progress, stop, quiet=True)
-    if os.environ.get("RANK", "0") == "0":  # torchrun: every process has the same summary
+    if first:
         say(json.dumps(summary, indent=1))
         say(f"backbone  {out / 'backbone.safetensors'}")
     return 0

@@ -62,26 +62,30 @@ def test_a_directory_of_which_nothing_came_is_left_as_it_was(tmp_path: Path) -> 
 
 
 HOLDER = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from pipelines.locks import alone
 with alone(Path(sys.argv[1])):
-    print("held", flush=True)
+    if os.fork() == 0:
+        print("forked", flush=True)
+        sys.stdin.read()
+        os._exit(0)
     time.sleep(600)
 """
 
 
-def test_a_killed_holder_is_no_obstacle(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+def test_a_killed_holder_is_no_obstacle_though_its_forked_child_lives_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == b"forked\n"
         with pytest.raises(DirectoryBusy, match=f"in use by {socket.gethostname()} process {holder.pid};"):
             alone(tmp_path).__enter__()
         holder.send_signal(signal.SIGKILL)
         holder.wait()
-    assert names(tmp_path) == [LOCK]
-    with alone(tmp_path):
-        assert ME in (tmp_path / LOCK).read_text()
-    assert names(tmp_path) == []
+        assert names(tmp_path) == [LOCK]
+        with alone(tmp_path):
+            assert ME in (tmp_path / LOCK).read_text()
+        assert names(tmp_path) == []
 
 
 COMMANDS = (
@@ -91,6 +95,10 @@ COMMANDS = (
     "controller train {here}/controller/table.csv --embeddings {here}/controller/vectors.npz --out {out}",
     "recommend --task {here}/tasks/a --controller {here}/controller --probe random:resnet18 --out {out}",
     "render --cluster local --num-images 8 --out {out}",
+    "render --num-images 8 --out {out}",
+    "pretrain --recipe demo --arch test_resnet --data {here}/tasks --out {out}",
+    "evaluate --backbone random:test_resnet --task {here}/tasks/a --out {out}",
+    "embed --task {here}/tasks/a --probe random:resnet18 --out {out}",
     "multitask --data {here}/tasks --out {out}",
 )
 

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from pipelines.__main__ import main
+from pipelines.locks import alone
 from pretrain.checkpoint import checkpoints, load_checkpoint
 from sim.dataset import render_dataset
 
@@ -78,6 +79,20 @@ def test_what_cannot_be_meant_is_one_line_and_status_2(
     said = capsys.readouterr().err
     assert reason in said and len(said.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_only_the_first_of_torchruns_processes_takes_the_directory(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    words = ["--data", str(data), "--out", str(out), *WORDS.split(), "--epochs", "1", "--warmup-epochs", "0"]
+    with alone(out):
+        assert status_of(monkeypatch, *words) == 1
+        assert f"{out} is in use by" in capsys.readouterr().err
+        assert not (out / "config.json").exists()
+        monkeypatch.setenv("RANK", "1")
+        assert status_of(monkeypatch, *words) == 0
+    assert (out / "summary.json").is_file()
 
 
 def start(data: Path, out: Path, *words: str) -> subprocess.Popen[str]:
