@@ -25,6 +25,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pretrain.memory import freed_memory_is_kept
 from transfer.pathways.config import BlockDropConfig, SpotTuneConfig
 from transfer.pathways.cost import module_flops, network_cost
 from transfer.pathways.executors import (
@@ -140,7 +141,7 @@ def compare(case: Case, network: GatedResNet, units: list[Unit], policy: PolicyN
         "masked": with_next("masked", run_masked),
         "policy": lambda: policy(images),
     }
-    with torch.inference_mode():
+    with torch.inference_mode(), freed_memory_is_kept():  # as the stage does, for all sides
         expected = run_masked(network, units, images, policies[0])
         for run in (run_subbatch, run_grouped):
             worst = float((run(network, units, images, policies[0]) - expected).abs().max())
