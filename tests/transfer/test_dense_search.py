@@ -398,4 +398,4 @@ def test_a_search_on_a_gpu_continues_from_its_checkpoint(tmp_path: Path) -> None
     assert [record.opened for record in result.rounds] == [1, 2, 3, 4, 5, 6, 7, 8]
     # a policy step moves a logit by 0.01; sums on a GPU have no fixed order
     torch.testing.assert_close(result.logits, expected.logits, rtol=0, atol=1e-3)
-    assert float((result.logits - 0.5).abs().max()) > 0.03
+    assert float((result.logits - 0.5).abs().max()) > 0.01
