@@ -100,21 +100,34 @@ def losses(out: Path) -> list[float]:
 @pytest.mark.slow
 def test_two_ranks_train_as_one_and_a_resume_may_change_their_number(make_set: MakeSet, tmp_path: Path) -> None:
     data = make_set()
-    train(data, tmp_path / "one", CONFIG)
-    train(data, tmp_path / "two", CONFIG, "checkpoint_every_s=0", "keep_checkpoints=9", ranks=2)
-    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
+    for name, ranks in (("one", 1), ("two", 2)):
+        train(data, tmp_path / name, CONFIG, "checkpoint_every_s=0", "keep_checkpoints=9", ranks=ranks)
+    expected = losses(tmp_path / "one")
+    assert losses(tmp_path / "two") == pytest.approx(expected, rel=1e-4)
     one, two = (load_file(tmp_path / name / "backbone.safetensors") for name in ("one", "two"))
     kernels = [name for name in one if one[name].ndim > 1]
     assert len(kernels) > 10
     for name in kernels:
         torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-4)
 
-    # continue the two ranks' fourth step with one
-    for path in checkpoints(tmp_path / "two" / "checkpoints")[4:]:
-        path.unlink()
-    (tmp_path / "two" / "summary.json").unlink()
-    train(data, tmp_path / "two", CONFIG)
-    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
+    # continue the two ranks' fourth step with one, and the one rank's with two
+    for name, ranks in (("two", 1), ("one", 2)):
+        saved = checkpoints(tmp_path / name / "checkpoints")
+        assert len(saved) == 9
+        for path in saved[4:]:
+            path.unlink()
+        (tmp_path / name / "summary.json").unlink()
+        train(data, tmp_path / name, CONFIG, ranks=ranks)
+        assert losses(tmp_path / name) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_ranks_that_diverge_name_the_samples_of_the_whole_batch(make_set: MakeSet, tmp_path: Path) -> None:
+    data, config = make_set(), dataclasses.replace(CONFIG, learning_rate=1e30, warmup_epochs=0)
+    said = [train(data, tmp_path / str(ranks), config, ranks=ranks, status=1) for ranks in (1, 2)]
+    one, two = (set(re.findall(r"step \d+ .*not finite; samples of the batch: (.*)", text)) for text in said)
+    assert one == two and len(one) == 1
+    assert len(set(re.findall(r"shard-00000\d\.tar: \d{8}", one.pop()))) == 8
 
 
 @pytest.mark.slow
@@ -130,9 +143,12 @@ def test_more_ranks_than_shards_do_not_hang_and_a_bad_shard_ends_all(make_set: M
 @pytest.mark.slow
 def test_sigterm_saves_and_ends_with_75_and_the_next_run_goes_on(make_set: MakeSet, tmp_path: Path) -> None:
     data, config = make_set(), dataclasses.replace(CONFIG, epochs=400)
-    for _ in range(2):
+    for workers in range(2):
         with subprocess.Popen(
-            command(data, tmp_path / "out", config), env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+            command(data, tmp_path / "out", config, f"workers={workers}"),
+            env=ENVIRONMENT,
+            stdout=subprocess.PIPE,
+            text=True,
         ) as process:
             assert process.stdout is not None
             for line in process.stdout:
