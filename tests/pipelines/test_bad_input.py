@@ -74,7 +74,7 @@ NO_GPU = {
     "demo --out {here}/out --device cuda": "PyTorch finds no GPU here; allowed: cpu",
     "run small --tasks {here} --out {here}/out --device cuda": "PyTorch finds no GPU here; allowed: cpu",
     "evaluate --backbone random:resnet18 --task digits --device cuda": "PyTorch finds no GPU here; allowed: cpu",
-    "embed --task digits --probe random:resnet18 --out {here}/out --device cuda": "PyTorch finds no GPU here; allowed: cpu",
+    "embed --task a --probe random:resnet18 --out {here}/v --device cuda": "PyTorch finds no GPU here; allowed: cpu",
     f"{TRAIN} --data {{here}}/set --out {{here}}/new --device cuda": "torch sees no GPU here; allowed: cpu",
 }
 
