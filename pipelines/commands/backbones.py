@@ -84,7 +84,8 @@ def evaluate(
     tasks table` puts the results of several backbones side by side.
 
     Args:
-        backbone: a backbone.safetensors, or random:ARCH[:SEED], or torchvision:ARCH.
+        backbone: a backbone.safetensors, or random:ARCH[:SEED], or torchvision:ARCH; lesion trains networks of its own
+            and looks at none, whatever stands here.
         task: a task's name (see `simpath tasks list`; NAME:VARIANT is another version, as Flowers102:2040),
             decathlon:DOMAIN of the Visual Decathlon under ROOT/decathlon, a folder of class folders, with train/ and
             test/ or without, a CSV list (columns image and label, perhaps split and group; white space around labels
