@@ -216,7 +216,7 @@ def config_type(function: Callable[..., Any]) -> Any:
     if first.annotation is inspect.Parameter.empty:
         return Any
     holder = type("holder", (), {"__annotations__": {"config": first.annotation}})
-    return get_type_hints(holder, globalns=getattr(function, "__globals__", {}))["config"]
+    return get_type_hints(holder, globalns=getattr(inspect.unwrap(function), "__globals__", {}))["config"]
 
 
 def _input(job: Job, name: str) -> Any:

@@ -112,7 +112,7 @@ def evaluate(
             fp32 is many times faster.
         max_unreadable: share of a split's images that may be broken and skipped, more is an error; default: 0.02; of
             knn, linear, linear_sgd and finetune.
-        seed: of knn and linear: folds, validation part and bootstrap; of linear_sgd and finetune: the network, as
+        seed: of knn and linear: folds and validation part; of linear_sgd and finetune: the network, as
             --seeds.
         device: where the network runs.
         threads: CPU threads; default: all cores.

@@ -13,8 +13,10 @@ from pipelines.configs import canonical, from_json, to_json
 from pipelines.job import config_type, resolve
 from pipelines.rendering import DatasetConfig
 from pipelines.stages import STAGES
+from pretrain.memory import freed_memory_is_kept
 from sim.assets import CatalogConfig
 from sim.shards import RenderConfig
+from transfer.score import ScoreConfig
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -28,6 +30,11 @@ def test_every_stage_is_a_function_of_a_frozen_config_that_writes_under_out(name
     assert "out" in parameters
     assert set(row.knobs) <= set(parameters)
     assert row.kind in ("python", "torch", "blender")
+
+
+def test_a_decorated_stage_is_read_where_it_was_written() -> None:
+    plain = resolve("transfer.score:reward")  # its config is named by a string, which pretrain.memory knows nothing of
+    assert config_type(freed_memory_is_kept()(plain)) is config_type(plain) is ScoreConfig
 
 
 def test_the_table_holds_the_whole_flow() -> None:
