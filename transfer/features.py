@@ -136,7 +136,7 @@ def extract_features(
             if progress is not None:
                 progress(before + count, total, f"features of {task.name} ({split})")
 
-        with freed_memory_is_kept():  # here, since a stage's function must be itself: its config's type is looked up
+        with freed_memory_is_kept():
             found[split] = embed_images(
                 model,
                 images,
