@@ -172,13 +172,16 @@ def test_shards_are_given_as_first_and_last() -> None:
 
 def ended(line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, list[str]]:
     """Status, stdout and the lines on stderr of `simpath LINE`, in this process."""
-    before = signal.getsignal(signal.SIGTERM)
+    # as in a terminal: a test run that a script started in the background would pass on that SIGINT is ignored
+    before = {signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler)}
+    before[signal.SIGTERM] = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(sys, "argv", ["simpath", *line.split()])
     try:
         with pytest.raises(SystemExit) as end:
             main()
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     output = capsys.readouterr()
     return int(str(end.value.code)), output.out, output.err.splitlines()
 
