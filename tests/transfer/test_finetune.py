@@ -25,7 +25,7 @@ from transfer.splits import parse_index
 from transfer.tuning import TuningRun
 
 TINY = TuneConfig(size=16, resize=16, epochs=2, batch_size=8, precision="fp32", learning_rate=0.02)
-BACKBONE = "random:resnet18"
+BACKBONE = "random:test_resnet"
 
 
 def colours(count: int, seed: int) -> np.ndarray:
