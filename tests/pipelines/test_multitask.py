@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import inspect
 import json
 import re
@@ -12,6 +11,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+import dense_scenes
 import pytest
 from PIL import Image
 
@@ -45,12 +45,7 @@ TINY = MultitaskConfig(
 @pytest.fixture
 def nyuv2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A made data set in NYUv2's layout; the preset nyuv2_3 is `TINY`."""
-    path = Path(__file__).parents[1] / "transfer" / "dense_scenes.py"
-    spec = importlib.util.spec_from_file_location("dense_scenes", path)
-    assert spec is not None and spec.loader is not None
-    scenes = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(scenes)
-    scenes.write_nyuv2(tmp_path / "nyuv2")
+    dense_scenes.write_nyuv2(tmp_path / "nyuv2")
     monkeypatch.setitem(PRESETS, "nyuv2_3", TINY)
     return tmp_path / "nyuv2"
 

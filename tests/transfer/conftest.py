@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 
+import dense_scenes
 import pytest
 import torch
 
@@ -23,8 +22,4 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def scenes() -> ModuleType:
     """`dense_scenes.py`: generated scenes in the layouts that the readers expect."""
-    spec = importlib.util.spec_from_file_location("dense_scenes", Path(__file__).with_name("dense_scenes.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return dense_scenes

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
+import set_layouts as layouts
 
 from transfer.catalogue import TASKS, task_row
 from transfer.counts import SHOWN, class_problems, part_sizes, size_problems, whole_set
@@ -17,17 +16,6 @@ from transfer.fetch import verify_task
 from transfer.layouts import Request
 from transfer.readers import READERS
 from transfer.tasks import load_task
-
-
-def _layouts() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("set_layouts", Path(__file__).with_name("set_layouts.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-layouts = _layouts()
 
 
 def linked(folder: Path, sizes: dict[str, int], kept: Path) -> None:

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+import set_layouts as layouts
 
 from transfer.catalogue import TASKS
 from transfer.tasks import load_task
 
-
-def _layouts() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("set_layouts", Path(__file__).with_name("set_layouts.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-layouts = _layouts()
 put, tree, counts, PACS = layouts.put, layouts.tree, layouts.counts, layouts.PACS
 
 

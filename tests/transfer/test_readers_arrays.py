@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import bz2
-import importlib.util
 import re
 from pathlib import Path
-from types import ModuleType
 
 import h5py
 import numpy as np
 import pytest
+import set_layouts as layouts
 
 from transfer.fetch import verify_task
 from transfer.tasks import load_task
 
-
-def _layouts() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("set_layouts", Path(__file__).with_name("set_layouts.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-layouts = _layouts()
 put, counts, PACS = layouts.put, layouts.counts, layouts.PACS
 
 

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
+import set_layouts as layouts
 from scipy.io import savemat
 
 from transfer.tasks import load_task
 
-
-def _layouts() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("set_layouts", Path(__file__).with_name("set_layouts.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-layouts = _layouts()
 put, table, counts, ISIC = layouts.put, layouts.table, layouts.counts, layouts.ISIC
 write_flowers, write_isic, write_kaokore = layouts.write_flowers, layouts.write_isic, layouts.write_kaokore
 
