@@ -19,8 +19,8 @@ def freed_memory_is_kept() -> Iterator[None]:
     """While it lasts, glibc's malloc keeps what is freed instead of giving it back to the system.
 
     PyTorch has no allocator of its own for the CPU. A step frees some GB of activations, in pieces that malloc by
-    default maps and unmaps each time; the kernel then clears every page again, 12 % of a ResNet-50's step at 224 px
-    (docs/results.md). At the end the memory goes back. Outside Linux with glibc nothing happens.
+    default maps and unmaps each time; the kernel then clears every page again, 11 to 15 % of a ResNet-50's step at
+    224 px (docs/results.md). At the end the memory goes back. Outside Linux with glibc nothing happens.
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if libc is None or not hasattr(libc, "mallopt"):
