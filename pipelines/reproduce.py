@@ -38,13 +38,14 @@ def evaluate_command(
     root: str | None = None,
 ) -> Words | None:
     """The `simpath evaluate` whose score is that of the stages `features` and `final`."""
-    if features != FeatureConfig(features.size, features.resize, split=features.split):
+    if features != FeatureConfig(features.size, features.resize, stage=features.stage, split=features.split):
         return None
     if score != ScoreConfig(score.method, score.selection, sweep=score.sweep, k=score.k, seed=score.seed):
         return None
     words: Words = ("simpath", "evaluate", "--backbone", backbone, "--task", task, "--method", score.method)
     words += () if root is None else ("--root", root)
     words += ("--size", str(features.size), "--resize", str(features.resize), "--split", features.split)
+    words += () if features.stage is None else ("--stage", str(features.stage))
     if score.method == "linear":
         words += ("--selection", score.selection, "--sweep", score.sweep)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 import torch
@@ -114,6 +115,24 @@ def remove_classifier(model: nn.Module, arch: str) -> int:
     width = model.get_submodule(linears[-1]).in_features
     setattr(model.get_submodule(parent), name, nn.Identity())
     return int(width)  # type: ignore[arg-type]
+
+
+def up_to_stage(model: nn.Module, stage: int) -> nn.Module:
+    """The network as far as a stage, average-pooled: (B, 3, S, S) to (B, channels of the stage).
+
+    Args:
+        model: a ResNet of torchvision or timm, whose stages are called layer1 to layer4.
+        stage: 1 to 4.
+
+    Raises:
+        ValueError: another network; it may not simply run its parts one after another.
+    """
+    parts = dict(model.named_children())
+    if type(model).__name__ != "ResNet" or f"layer{stage}" not in parts:
+        raise ValueError(f"{type(model).__name__} has no stage {stage}; allowed: stages 1 to 4 of a ResNet")
+    names = list(parts)
+    kept = {name: parts[name] for name in names[: names.index(f"layer{stage}") + 1]}
+    return nn.Sequential(OrderedDict(kept, pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten()))
 
 
 def check_backbone(arch: str, *, size: int, drop_path: float) -> None:

@@ -43,6 +43,9 @@ class FeatureConfig:
     """Short side before the centre crop, bicubic. Small runs use 64 and 64."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16 is twice as fast on CPUs that have it and moves cross-validated accuracy by up to 0.7 points."""
+    stage: int | None = None
+    """1 to 4: the average-pooled output of that stage of a ResNet instead of the backbone's last features. Inner stages
+    may transfer better to tasks unlike what was trained on (Evci et al. 2022, Head2Toe)."""
     split: Literal["published", "grouped"] = "published"
     """`grouped` keeps patients, lesions and leaves on one side, where the task knows them."""
     split_seed: int = 0
@@ -52,6 +55,8 @@ class FeatureConfig:
     def __post_init__(self) -> None:
         if not 8 <= self.size <= self.resize:
             raise ValueError(f"size {self.size} and resize {self.resize}: need 8 <= size <= resize")
+        if self.stage not in (None, 1, 2, 3, 4):
+            raise ValueError(f"stage {self.stage}: allowed are 1 to 4, the stages of a ResNet")
         if not 0 <= self.max_unreadable < 1:
             raise ValueError(f"max_unreadable {self.max_unreadable}: a share from 0 to below 1")
 
@@ -90,8 +95,8 @@ def extract_features(
         workers: processes that decode images; 0 decodes in this one.
 
     Raises:
-        ValueError: too many unreadable images, or none readable; features that are not finite; `out` holds features of
-            another configuration or of other images.
+        ValueError: too many unreadable images, or none readable; features that are not finite; the backbone has no such
+            stage; `out` holds features of another configuration or of other images.
     """
     if not isinstance(task, Task):
         from transfer.tasks import load_task
@@ -102,6 +107,7 @@ def extract_features(
     from safetensors.torch import save_file
 
     from pretrain.checkpoint import load_backbone, write_atomic
+    from pretrain.model import up_to_stage
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -114,6 +120,11 @@ def extract_features(
     else:
         model, info = load_backbone(backbone, device=device)
         source, normalisation = f"{info.arch} sha256:{info.digest}", (info.mean, info.std)
+    if config.stage is not None:
+        try:
+            model = up_to_stage(model, config.stage)
+        except ValueError as error:
+            raise ValueError(f"backbone {visible(str(backbone))}: {error}") from None
     identity = {
         "config": asdict(config),
         "task": task.name,

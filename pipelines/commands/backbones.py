@@ -61,6 +61,7 @@ def evaluate(
     k: int | None = None,
     size: int | None = None,
     resize: int | None = None,
+    stage: int | None = None,
     epochs: int | None = None,
     seeds: tuple[int, ...] | None = None,
     split: Literal["published", "grouped"] = "published",
@@ -101,6 +102,8 @@ def evaluate(
         k: neighbours of knn; default: 5.
         size: input side in pixels, 64 for backbones that were pre-trained at 64; default: 224, lesion 32.
         resize: short side before the centre crop; default: 8/7 of `size`, the usual 256 for 224.
+        stage: 1 to 4: knn and linear see the average-pooled output of that stage of a ResNet instead of its last
+            features.
         epochs: of the trained methods; default: the method's.
         seeds: of the trained methods, one network each; default: the method's.
         split: grouped keeps patients, lesions and leaves on one side, where the task knows them.
@@ -130,6 +133,8 @@ def evaluate(
         _refuse_pathway(method, seed, max_unreadable, precision, training)
         if method != "linear" and (selection or sweep):
             raise UsageError(f"--selection and --sweep are options of linear alone, not of {method}")
+        if method not in ("knn", "linear") and stage is not None:
+            raise UsageError(f"--stage is an option of knn and linear alone, not of {method}")
         if method != "knn" and k is not None:
             raise UsageError(f"--k is an option of knn alone, not of {method}")
     if split_seed:
@@ -148,6 +153,7 @@ def evaluate(
                     features = FeatureConfig(
                         size=side,
                         resize=short_side,
+                        stage=stage,
                         split=split,
                         split_seed=split_seed,
                         **_given(precision=precision, max_unreadable=max_unreadable),

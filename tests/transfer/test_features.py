@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 from torch import nn
 
 import transfer.features
+from pretrain.checkpoint import load_backbone
 from transfer.content import content_digest
 from transfer.data import ArraySource, ImageSet, RangeSource, Task, image_set
 from transfer.features import FeatureConfig, embed_images, extract_features
@@ -219,7 +220,35 @@ def test_backbones_are_found_by_name(tmp_path: Path) -> None:
         extract_features(config, os.fspath(tmp_path / "absent.safetensors"), toy_task(), out=tmp_path / "b")
 
 
-@pytest.mark.parametrize("options", [{"size": 64, "resize": 32}, {"size": 4}, {"max_unreadable": 1.0}])
+@pytest.mark.parametrize("arch", ["resnet18", "test_resnet"])
+@pytest.mark.parametrize("stage", [1, 3, 4])
+def test_a_stage_is_the_pooled_output_of_its_layer(tmp_path: Path, arch: str, stage: int) -> None:
+    name, task = f"random:{arch}", toy_task()
+    plain = FeatureConfig(size=32, resize=32)
+    summary = extract_features(dataclasses.replace(plain, stage=stage), name, task, out=tmp_path / "stage")
+    model, info = load_backbone(name)
+    seen: list[torch.Tensor] = []
+    model.get_submodule(f"layer{stage}").register_forward_hook(lambda *given: seen.append(given[2].mean((2, 3))))
+    last = embed_images(model, task.train, plain, normalisation=(info.mean, info.std)).features
+    found = torch.from_numpy(load_file(tmp_path / "stage" / "features.safetensors")["train.x"])
+    torch.testing.assert_close(found, torch.cat(seen), rtol=1e-4, atol=1e-5)
+    assert summary["feature_dim"] == found.shape[1]
+    if stage == 4:
+        torch.testing.assert_close(found, last, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="another config"):
+        extract_features(plain, name, task, out=tmp_path / "stage")
+
+
+def test_networks_that_may_not_run_part_by_part_have_no_stages(tmp_path: Path) -> None:
+    config = FeatureConfig(size=32, resize=32, stage=3)
+    with pytest.raises(
+        ValueError, match=r"^backbone random:densenet121: DenseNet has no stage 3; allowed: stages 1 to 4 of"
+    ):
+        extract_features(config, "random:densenet121", toy_task(), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("options", [{"size": 64, "resize": 32}, {"size": 4}, {"stage": 5}, {"max_unreadable": 1.0}])
 def test_impossible_settings_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         FeatureConfig(**options)  # type: ignore[arg-type]
