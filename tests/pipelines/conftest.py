@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -12,9 +13,10 @@ import pytest
 FOLDER = Path(__file__).parent / "trivial"
 
 
-@pytest.fixture
-def trivial(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+@pytest.fixture(scope="module")
+def trivial() -> Iterator[ModuleType]:
     paths = [str(FOLDER), os.environ.get("PYTHONPATH", "")]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
-    monkeypatch.syspath_prepend(FOLDER)
-    return importlib.import_module("trivial_stages")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+        patch.syspath_prepend(FOLDER)
+        yield importlib.import_module("trivial_stages")

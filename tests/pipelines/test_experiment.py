@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -14,7 +15,7 @@ from PIL import Image
 
 from controller.reinforce import ReinforceConfig
 from pipelines.artifact import Store
-from pipelines.experiment import Experiment, ExperimentConfig, ExperimentTask, Setting
+from pipelines.experiment import Experiment, ExperimentConfig, ExperimentTask, Found, Setting
 from pipelines.flow import Flow, InProcess, StageFailed
 from pipelines.presets import DEMO, SMALL, tasks_under
 from pipelines.results import ALL_ON, CHOSEN, IMAGENET, RANDOM, RANDOM_WEIGHTS
@@ -23,11 +24,15 @@ from pretrain.train import PretrainConfig
 from sim.params import TASK2SIM_SPACE, all_on
 from transfer.tasks import load_task
 
+pytestmark = pytest.mark.xdist_group("experiment")
+
 TASKS = (ExperimentTask("a", "a"), ExperimentTask("b", "b"))
-CONFIG = dataclasses.replace(SMALL, controller=ReinforceConfig(budget=8), uniform_settings=2, final_seeds=2)
+CONFIG = dataclasses.replace(
+    SMALL, num_images=480, controller=ReinforceConfig(budget=8), uniform_settings=2, final_seeds=2
+)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def fakes(trivial: ModuleType) -> ModuleType:
     return importlib.import_module("fake_stages")
 
@@ -38,28 +43,42 @@ def flow(tmp_path: Path, fakes: ModuleType) -> Iterator[Flow]:
         yield flow
 
 
-def test_the_search_spends_its_budget_on_distinct_settings_and_scores_each_on_every_task(flow: Flow) -> None:
-    found = Experiment(CONFIG, TASKS, flow).search()
+@dataclass(frozen=True)
+class Searched:
+    experiment: Experiment
+    found: Found
+    made: tuple[str, ...]
+    """The stage of everything that the search has made."""
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory, fakes: ModuleType) -> Iterator[Searched]:
+    """One search for all tests that look at what came of it."""
+    store = Store(tmp_path_factory.mktemp("searched"))
+    with InProcess() as cluster, Flow(store, cluster, run="test", stages=fakes.STAGES) as flow:
+        experiment = Experiment(CONFIG, TASKS, flow)
+        found = experiment.search()
+        yield Searched(experiment, found, tuple(store.load(outcome.digest).stage for outcome in flow.outcomes))
+
+
+def test_the_search_spends_its_budget_on_distinct_settings_and_scores_each_on_every_task(searched: Searched) -> None:
+    found = searched.found
     assert len(found.settings) == 8
     assert len({setting.action for setting in found.settings}) == 8
     assert [setting.origin for setting in found.settings] == ["all_off", "all_on", *["uniform"] * 2, *["asked"] * 4]
     assert set(found.rewards) == {(task.name, setting.id) for task in TASKS for setting in found.settings}
 
 
-def test_each_task_gets_the_background_that_it_likes(flow: Flow) -> None:
-    experiment = Experiment(CONFIG, TASKS, flow)
-    found = experiment.search()
+def test_each_task_gets_the_background_that_it_likes(searched: Searched) -> None:
+    experiment, found = searched.experiment, searched.found
     by_id = {setting.id: setting for setting in found.settings}
     assert experiment.params(by_id[found.chosen["a"]]).background == "random"
     assert experiment.params(by_id[found.chosen["b"]]).background == "fixed"
     assert found.probabilities["a"]["background"]["random"] > 0.5 > found.probabilities["b"]["background"]["random"]
 
 
-def test_equal_choices_render_and_train_once(flow: Flow) -> None:
-    experiment = Experiment(CONFIG, TASKS, flow)
-    found = experiment.search()
-    trained = [outcome for outcome in flow.outcomes if "pretrain" in str(flow.store.load(outcome.digest).stage)]
-    assert len(trained) == len(found.settings)
+def test_equal_choices_render_and_train_once(searched: Searched) -> None:
+    assert searched.made.count("pretrain") == searched.made.count("dataset") == len(searched.found.settings)
 
 
 def test_a_run_that_goes_on_with_another_device_mixes_no_shards(flow: Flow) -> None:
@@ -86,18 +105,17 @@ def test_a_training_has_the_processes_that_were_asked_for(flow: Flow) -> None:
 
 
 def test_a_second_search_on_the_same_store_computes_nothing_and_finds_the_same(
-    tmp_path: Path, flow: Flow, fakes: ModuleType
+    searched: Searched, fakes: ModuleType
 ) -> None:
-    first = Experiment(CONFIG, TASKS, flow).search()
-    with InProcess() as cluster, Flow(Store(tmp_path), cluster, run="again", stages=fakes.STAGES) as again:
-        assert Experiment(CONFIG, TASKS, again).search() == first
+    store = Store(searched.experiment.flow.store.root)
+    with InProcess() as cluster, Flow(store, cluster, run="again", stages=fakes.STAGES) as again:
+        assert Experiment(CONFIG, TASKS, again).search() == searched.found
         assert again.outcomes == []
 
 
-def test_the_table_has_all_methods_and_their_rows_the_seeds_that_were_asked_for(flow: Flow) -> None:
-    experiment = Experiment(CONFIG, TASKS, flow)
-    found = experiment.search()
-    table, picks = experiment.transfer(found)
+def test_the_table_has_all_methods_and_their_rows_the_seeds_that_were_asked_for(searched: Searched) -> None:
+    found = searched.found
+    table, picks = searched.experiment.transfer(found)
     assert set(table) == {(t, m) for t in ("a", "b") for m in (RANDOM_WEIGHTS, RANDOM, ALL_ON, CHOSEN)}
     assert table["a", CHOSEN].correct.shape == (2, 40) and table["a", RANDOM].correct.shape == (2, 40)
     assert [float(np.mean(table["a", m].correct)) for m in (RANDOM_WEIGHTS, ALL_ON, CHOSEN)] == [0.25, 0.75, 0.75]
@@ -105,11 +123,11 @@ def test_the_table_has_all_methods_and_their_rows_the_seeds_that_were_asked_for(
     assert set(picks) == {(setting, task) for setting in set(found.chosen.values()) for task in ("a", "b")}
 
 
-def test_imagenet_weights_have_a_column_where_there_is_a_file(tmp_path: Path, flow: Flow) -> None:
+def test_imagenet_weights_have_a_column_where_there_is_a_file(tmp_path: Path, searched: Searched) -> None:
+    found, flow = searched.found, searched.experiment.flow
     weights = tmp_path / "resnet18.pth"
     weights.write_bytes(b"weights")
     experiment = Experiment(CONFIG, TASKS, flow, imagenet=weights)
-    found = experiment.search()
     table, _ = experiment.transfer(found)
     columns = (RANDOM_WEIGHTS, IMAGENET, RANDOM, ALL_ON, CHOSEN)
     assert (
@@ -139,10 +157,8 @@ def test_a_named_set_is_read_by_its_name_and_known_by_its_files(tmp_path: Path, 
     assert experiment.features(task, "random:resnet18") != first
 
 
-def test_no_test_split_is_read_before_the_choice_is_made(flow: Flow) -> None:
-    Experiment(CONFIG, TASKS, flow).search()
-    stages = {flow.store.load(outcome.digest).stage for outcome in flow.outcomes}
-    assert "reward" in stages and "final" not in stages
+def test_no_test_split_is_read_before_the_choice_is_made(searched: Searched) -> None:
+    assert "reward" in searched.made and "final" not in searched.made
 
 
 def test_a_failing_stage_is_named(tmp_path: Path, fakes: ModuleType) -> None:
