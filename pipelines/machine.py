@@ -13,11 +13,12 @@ import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from pipelines.summary import Machine
+if TYPE_CHECKING:
+    from pipelines.summary import Machine
 
 VERSIONS = (
     "simpath",
@@ -65,6 +66,9 @@ def machine_rows(artifacts: Iterable[Mapping[str, Any]]) -> tuple[Machine, ...]:
     Machines of one kind have the same processor, cores for the process, and GPUs. Artifacts of an older simpath say
     nothing of it: they count as one kind, "not recorded".
     """
+    # here: the process of every job loads this module, and need not load what a summary is made of
+    from pipelines.summary import Machine
+
     hosts: dict[tuple[str, int | None, str | None], set[str]] = {}
     stages: dict[tuple[str, int | None, str | None], Counter[str]] = {}
     for metadata in artifacts:

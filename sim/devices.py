@@ -9,8 +9,10 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sim.wire import Device
+if TYPE_CHECKING:  # it loads NumPy, which not every process that counts GPUs needs
+    from sim.wire import Device
 
 AMD_NODES = Path("/sys/class/kfd/kfd/topology/nodes")
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -23,9 +23,11 @@ from pipelines.cluster import DaskCluster, open_cluster, worker_resources
 from pipelines.flow import Flow
 
 FLOW = Path(__file__).parent / "trivial" / "trivial_flow.py"
+# those that share the cluster below
+shared = pytest.mark.xdist_group("cluster")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster(trivial: ModuleType) -> Iterator[DaskCluster]:
     with open_cluster(cores=2) as opened:
         yield opened
@@ -35,6 +37,7 @@ def flow_on(tmp_path: Path, cluster: DaskCluster, trivial: ModuleType) -> Flow:
     return Flow(Store(tmp_path / "store"), cluster, run="test", stages=trivial.STAGES)
 
 
+@shared
 def test_small_jobs_run_side_by_side_and_a_large_one_has_all_cores(
     tmp_path: Path, cluster: DaskCluster, trivial: ModuleType
 ) -> None:
@@ -60,12 +63,14 @@ def test_several_worker_processes_share_the_work(tmp_path: Path, trivial: Module
         assert len({flow.result(handle).summary["pid"] for handle in handles}) == 2
 
 
+@shared
 def test_a_killed_worker_costs_one_attempt(tmp_path: Path, cluster: DaskCluster, trivial: ModuleType) -> None:
     with flow_on(tmp_path, cluster, trivial) as flow:
         config = trivial.FaultConfig("kill parent once", str(tmp_path / "marker"))
         assert flow.result(flow.submit("faulty", config)).summary == {"kept": True}
 
 
+@shared
 def test_an_interrupt_is_left_to_the_client_to_answer(
     tmp_path: Path, cluster: DaskCluster, trivial: ModuleType
 ) -> None:
@@ -77,6 +82,7 @@ def test_an_interrupt_is_left_to_the_client_to_answer(
     assert before == after != os.getpid()
 
 
+@shared
 def test_progress_comes_back_from_the_children(tmp_path: Path, cluster: DaskCluster, trivial: ModuleType) -> None:
     seen: list[dict[str, object]] = []
     with flow_on(tmp_path, cluster, trivial) as flow:
@@ -86,6 +92,7 @@ def test_progress_comes_back_from_the_children(tmp_path: Path, cluster: DaskClus
     assert {message["total"] for message in seen} == {20}
 
 
+@shared
 @pytest.mark.filterwarnings("ignore")  # dask-jobqueue warns of its own defaults
 def test_the_worker_of_a_batch_job_listens_for_http_on_loopback_only(tmp_path: Path, cluster: DaskCluster) -> None:
     """What its nodes say to each other is TLS; its HTTP server is in clear, and Dask opens it on all interfaces."""
@@ -169,39 +176,61 @@ def start_client(store: Path, seconds: float) -> subprocess.Popen[str]:
     return client
 
 
-def children_of(client: subprocess.Popen[str]) -> list[psutil.Process]:
-    """The stage children, once both cores are busy."""
+def is_child(process: psutil.Process) -> bool:
+    try:
+        return "pipelines.child" in process.cmdline()
+    except psutil.Error:  # it has ended meanwhile
+        return False
+
+
+def children_of(client: subprocess.Popen[str], but: Collection[psutil.Process] = ()) -> list[psutil.Process]:
+    """The stage children, once both cores are busy; none of them is of those that were killed before."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         family = psutil.Process(client.pid).children(recursive=True)
-        children = [process for process in family if "pipelines.child" in process.cmdline()]
+        children = [process for process in family if process not in but and is_child(process)]
         if len(children) == 2:
             return children
         time.sleep(0.05)
     raise AssertionError("no two children within 30 s")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("victim", ["client", "worker", "child"])
-def test_after_a_kill_of_any_process_a_second_run_completes(tmp_path: Path, trivial: ModuleType, victim: str) -> None:
-    client = start_client(tmp_path / "store", 0.6)
-    children = children_of(client)
-    family = psutil.Process(client.pid).children(recursive=True)
-    time.sleep(0.3)
-    {"client": psutil.Process(client.pid), "worker": children[0].parent(), "child": children[0]}[victim].kill()
-    output, errors = client.communicate(timeout=60)
-    if victim == "client":
-        assert client.returncode == -signal.SIGKILL
-        assert psutil.wait_procs(family, timeout=15)[1] == [], "processes outlive the client"
-        with start_client(tmp_path / "store", 0.6) as again:
-            output, errors = again.communicate(timeout=60)
+def check_sum(output: str, errors: str, folder: Path) -> None:
+    """Everything is there, once and whole."""
     assert output == "10.0\n", errors
-    assert psutil.wait_procs(family, timeout=15)[1] == []
-    store = Store(tmp_path / "store")
+    store = Store(folder / "store")
     assert verify(store) == []
     values = [json.loads((artifact.path / "value.json").read_text()) for artifact in store.artifacts()]
     assert sorted(values) == [1, 2, 3, 4, 10]
-    assert list((tmp_path / "store" / "partial").iterdir()) == []
+    assert list((folder / "store" / "partial").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_run_completes_though_a_child_and_then_a_worker_is_killed(tmp_path: Path, trivial: ModuleType) -> None:
+    client = start_client(tmp_path / "store", 1.5)
+    killed: list[psutil.Process] = []
+    for _ in range(2):
+        children = children_of(client, killed)
+        family = psutil.Process(client.pid).children(recursive=True)
+        killed.append(children[0].parent() if killed else children[0])
+        time.sleep(0.3)
+        killed[-1].kill()
+    check_sum(*client.communicate(timeout=60), tmp_path)
+    assert psutil.wait_procs(family, timeout=15)[1] == []
+
+
+@pytest.mark.slow
+def test_after_the_client_was_killed_a_second_run_completes(tmp_path: Path, trivial: ModuleType) -> None:
+    client = start_client(tmp_path / "store", 0.6)
+    children_of(client)
+    family = psutil.Process(client.pid).children(recursive=True)
+    time.sleep(0.3)
+    client.kill()
+    client.communicate(timeout=60)
+    assert client.returncode == -signal.SIGKILL
+    assert psutil.wait_procs(family, timeout=15)[1] == [], "processes outlive the client"
+    with start_client(tmp_path / "store", 0.6) as again:
+        check_sum(*again.communicate(timeout=60), tmp_path)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])

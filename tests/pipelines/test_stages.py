@@ -65,3 +65,8 @@ def test_better_shapes_change_a_shards_address() -> None:
 def test_looking_at_the_table_imports_no_torch_and_no_dask() -> None:
     code = "import sys, pipelines.flow; assert not {'torch', 'torchvision', 'distributed', 'bpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_process_of_a_job_imports_nothing_that_its_stage_may_not_need() -> None:
+    code = "import sys, pipelines.child; assert not {'numpy', 'transfer', 'distributed'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
