@@ -1,14 +1,18 @@
-"""The trivial stages, importable by name in this process and in the workers and children that it starts."""
+"""Command lines in this process; and the trivial stages, importable by name here and in what this process starts."""
 
 from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterator
+import signal
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from pipelines.__main__ import main
 
 FOLDER = Path(__file__).parent / "trivial"
 
@@ -20,3 +24,26 @@ def trivial() -> Iterator[ModuleType]:
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
         patch.syspath_prepend(FOLDER)
         yield importlib.import_module("trivial_stages")
+
+
+@pytest.fixture
+def simpath(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs `simpath WORDS` in this process, which has PyTorch imported already: exit status, stdout and stderr."""
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def run(*words: str | Path) -> tuple[int, str, str]:
+        # as in a terminal: a test run that a script started in the background would pass on that SIGINT is ignored
+        before = {signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler)}
+        before[signal.SIGTERM] = signal.getsignal(signal.SIGTERM)
+        monkeypatch.setattr(sys, "argv", ["simpath", *map(str, words)])
+        try:
+            with pytest.raises(SystemExit) as ended:
+                main()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, *capfd.readouterr()
+
+    return run

@@ -6,7 +6,6 @@ import importlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -123,27 +122,19 @@ def test_on_pbs_the_script_itself_stops_the_command_before_the_walltime(tmp_path
     check_requeued(job, tmp_path, "pbs")
 
 
-def simpath_submit(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipelines", "submit", *map(str, words)]
-    root = Path(__file__).parents[2]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=root, env={**os.environ})
-
-
-def test_submit_writes_a_script_that_runs_the_command(tmp_path: Path) -> None:
+def test_submit_writes_a_script_that_runs_the_command(
+    tmp_path: Path, simpath: Callable[..., tuple[int, str, str]]
+) -> None:
     script = tmp_path / "a folder" / "job.sh"
-    words = ("--command", "echo run small --out 'my results'", "--script", script, "--dry-run")
-    done = simpath_submit(*words, "--batch.cores", "2")
-    assert (done.returncode, done.stdout) == (0, f"script  {script}\n"), done.stderr
+    words = ("submit", "--command", "echo run small --out 'my results'", "--script", script, "--dry-run")
+    assert simpath(*words, "--batch.cores", "2") == (0, f"script  {script}\n", "")
     text = script.read_text()
     assert "#SBATCH --cpus-per-task=2\n" in text
     assert f'#SBATCH --output="{tmp_path}/a folder/job.log"\n' in text
     ran = subprocess.run(["bash", script], capture_output=True, text=True, check=True)
     assert ran.stdout == "run small --out my results\n"
-    refused = simpath_submit(*words, "--system", "pbs")
-    assert refused.returncode == 1
-    assert refused.stderr.splitlines() == [
-        f"simpath: the job's log would be '{tmp_path}/a folder/job.log', but pbs takes no ' ' in its path"
-    ]
+    said = f"simpath: the job's log would be '{tmp_path}/a folder/job.log', but pbs takes no ' ' in its path\n"
+    assert simpath(*words, "--system", "pbs") == (1, "", said)
 
 
 @pytest.mark.parametrize(

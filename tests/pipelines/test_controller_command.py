@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-
-from pipelines.__main__ import main
 
 Run = Callable[..., tuple[int, str, str]]
 ROWS = [
@@ -22,27 +18,6 @@ ROWS = [
     for materials in ("natural", "random")
 ]
 TINY = ("--size", "32", "--draws", "64", "--threads", "1")
-
-
-@pytest.fixture
-def simpath(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command line; exit status, stdout and stderr."""
-    monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setenv("NO_COLOR", "1")
-
-    def run(*words: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["simpath", *map(str, words)])
-        before = signal.getsignal(signal.SIGTERM)
-        try:
-            with pytest.raises(SystemExit) as ended:
-                main()
-        finally:
-            signal.signal(signal.SIGTERM, before)
-        assert isinstance(ended.value.code, int)
-        printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err
-
-    return run
 
 
 def table(folder: Path, *, length: int = 3, header: str = "task,background,materials,reward") -> tuple[Path, Path]:

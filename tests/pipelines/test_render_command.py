@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +11,21 @@ import pytest
 from pipelines.commands.data import _closing_lines
 from sim.devices import gpu_names
 
-ROOT = Path(__file__).parents[2]
+Refusal = Callable[..., str]
 
 
-def render(cache: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pipelines", "render", "--num-images", "4", *map(str, words)],
-        capture_output=True,
-        text=True,
-        timeout=250,
-        check=False,
-        cwd=ROOT,
-        env={**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "XDG_CACHE_HOME": str(cache)},
-    )
+@pytest.fixture
+def refused(simpath: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refusal:
+    """Runs `simpath render` with a cache of its own; the one line on stderr with which it says no."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
+    def render(status: int, *words: str | Path) -> str:
+        code, _, err = simpath("render", "--num-images", "4", *words)
+        assert code == status, err
+        (line,) = err.strip().splitlines()
+        return line
 
-def refused(done: subprocess.CompletedProcess[str], status: int) -> str:
-    """The one line on stderr of a command that said no."""
-    assert done.returncode == status, done.stderr
-    lines = done.stderr.strip().splitlines()
-    assert len(lines) == 1, done.stderr
-    return lines[0]
+    return render
 
 
 def assets(root: Path) -> Path:
@@ -45,33 +37,34 @@ def assets(root: Path) -> Path:
     return root
 
 
-def test_a_broken_model_stops_a_strict_rendering_before_it_begins(tmp_path: Path) -> None:
-    done = render(tmp_path, "--out", tmp_path / "set", "--assets", assets(tmp_path / "assets"), "--strict")
-    line = refused(done, 1)
+def test_a_broken_model_stops_a_strict_rendering_before_it_begins(tmp_path: Path, refused: Refusal) -> None:
+    line = refused(1, "--out", tmp_path / "set", "--assets", assets(tmp_path / "assets"), "--strict")
     assert line.startswith("simpath: crate/bad.glb: it cannot be read as glb") and "1 files were not taken" in line
     assert not (tmp_path / "set").exists()
 
 
-def test_a_category_that_is_too_small_for_its_half_is_named_before_anything_begins(tmp_path: Path) -> None:
-    done = render(tmp_path, "--out", tmp_path / "set", "--assets", assets(tmp_path / "assets"), "--models", "heldout")
-    assert "class 'crate' has too few models for models = 'heldout': it needs at least two" in refused(done, 1)
+def test_a_category_that_is_too_small_for_its_half_is_named_before_anything_begins(
+    tmp_path: Path, refused: Refusal
+) -> None:
+    line = refused(1, "--out", tmp_path / "set", "--assets", assets(tmp_path / "assets"), "--models", "heldout")
+    assert "class 'crate' has too few models for models = 'heldout': it needs at least two" in line
     assert not (tmp_path / "set").exists()
 
 
-def test_a_cluster_wants_a_directory_and_options_that_fit(tmp_path: Path) -> None:
-    line = refused(render(tmp_path, "--out", "s3://bucket/set", "--cluster", "local"), 2)
+def test_a_cluster_wants_a_directory_and_options_that_fit(tmp_path: Path, refused: Refusal) -> None:
+    line = refused(2, "--out", "s3://bucket/set", "--cluster", "local")
     assert line == "simpath: --cluster needs a directory that all of its machines share, not s3://bucket/set"
-    line = refused(render(tmp_path, "--out", tmp_path / "set", "--cluster", "slrm"), 2)
+    line = refused(2, "--out", tmp_path / "set", "--cluster", "slrm")
     assert "cluster 'slrm'; allowed: local, slurm" in line
     assert not (tmp_path / "set").exists()
 
 
 @pytest.mark.blender
-def test_a_gpu_that_blender_does_not_find_is_one_line_and_nothing_is_rendered(tmp_path: Path) -> None:
+def test_a_gpu_that_blender_does_not_find_is_one_line_and_nothing_is_rendered(tmp_path: Path, refused: Refusal) -> None:
     pytest.importorskip("bpy", reason="rendering needs the bpy wheel")
     if gpu_names("cuda"):
         pytest.skip("this machine has a GPU")
-    line = refused(render(tmp_path, "--out", tmp_path / "set", "--size", "16", "--device", "cuda"), 1)
+    line = refused(1, "--out", tmp_path / "set", "--size", "16", "--device", "cuda")
     assert line == "simpath: device 'cuda' was asked for, but Blender finds no CUDA device here"
     assert list((tmp_path / "set").glob("[!.]*")) == []
 
