@@ -132,7 +132,7 @@ def test_reinforce_nears_the_oracle_on_seen_tasks_and_cross_task_credit_does_not
     problem = m.Problem(table, table.tasks[:12], table.tasks[12:])
     shares = {}
     for wrong in (False, True):
-        config = m.reinforce.ReinforceConfig(compat_cross_task_credit=wrong)
+        config = m.reinforce.ReinforceConfig(rounds=100, compat_cross_task_credit=wrong)
         run = play(lambda p, _, c=config: m.start_reinforce_with(c, p), (("reinforce", None),), problem, 0)
         choices = run["reinforce"].choices
         positions = table.positions
