@@ -181,7 +181,7 @@ def numbered_lines(path: Path) -> dict[int, str]:
     lines = {}
     for line in text_lines(path):
         number, _, rest = line.partition(" ")
-        if not number.isdigit() or not rest:
+        if not number.isdecimal() or not rest:
             raise ValueError(f"{path}: {line!r} is no line of a number and what it stands for")
         lines[int(number)] = rest
     return lines

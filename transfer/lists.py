@@ -50,7 +50,10 @@ def read_csv_task(path: Path, *, seed: int = 0, split: str = "published") -> Tas
         reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
         header = [column.strip().lower() for column in reader.fieldnames or []]
         reader.fieldnames = header
-        rows = list(reader)
+        rows, lines = [], []
+        for row in reader:
+            rows.append(row)
+            lines.append(reader.line_num)  # the last one of a row whose cells have several
     except csv.Error as error:
         raise ValueError(f"{path} is no readable table ({error})") from error
     columns = {key: next((c for c in names if c in header), None) for key, names in COLUMNS.items()}
@@ -63,9 +66,9 @@ def read_csv_task(path: Path, *, seed: int = 0, split: str = "published") -> Tas
     if groups is None and split == "grouped":
         raise ValueError(f"{path}: the grouped split needs a column group (or patient, subject, lesion, leaf)")
     if groups is not None and "" in groups:  # they would be one large group
-        line = groups.index("") + 2
+        line = lines[groups.index("")]
         raise ValueError(f"{path}, line {line}: no {group_column}; an image that belongs to no other needs its own")
-    for number, (file_name, text) in enumerate(zip(files, texts, strict=True), start=2):
+    for number, file_name, text in zip(lines, files, texts, strict=True):
         if not file_name or not text:
             raise ValueError(f"{path}, line {number}: no image or no label")
         if Path(file_name).is_absolute() or ".." in Path(file_name).parts:
@@ -123,7 +126,7 @@ def read_shard_task(path: Path, *, seed: int = 0) -> Task:
             parts.append(part)
     if not names:
         raise ValueError(f"task {root.name}: no labelled image in the shards of {path}")
-    numeric = all(text.isdigit() for text in texts)
+    numeric = all(text.isdecimal() for text in texts)
     found = sorted(set(texts), key=(lambda text: (int(text), "")) if numeric else (lambda text: (0, name_key(text))))
     classes = _class_names(root, found, numeric)
     position = {text: number for number, text in enumerate(found)}

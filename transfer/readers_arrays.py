@@ -92,7 +92,7 @@ def read_pacs(request: Request) -> Task:
         if not path.exists():
             raise FileNotFoundError(f"task {request.row.name}: {path} is missing")
         pairs = [line.rpartition(" ") for line in text_lines(path)]
-        if not all(label.isdigit() for _, _, label in pairs):
+        if not all(label.isdecimal() for _, _, label in pairs):
             raise ValueError(f"task {request.row.name}: {path} is no list of pictures with their labels")
         names, numbers = [name for name, _, _ in pairs], [int(label) - 1 for _, _, label in pairs]
         parts.append(listed_images(request, folder.parent, names, numbers))

@@ -199,7 +199,7 @@ def _whole_number(text: str, place: str) -> int:
 
 
 def _index_or_number(value: str, names: tuple[str, ...]) -> int:
-    number = names.index(value) if value in names else int(value) if value.isdigit() else -1
+    number = names.index(value) if value in names else int(value) if value.isdecimal() else -1
     if not 0 <= number < len(names):
         raise ValueError(f"labels.csv: {value!r} is none of {', '.join(names)}")
     return number

@@ -139,9 +139,11 @@ def parse_index(text: str) -> list[IndexRow]:
     if next(reader, None) != ["split", "label", "class", "name"]:
         raise ValueError("not an index file: its first line must be split,label,class,name")
     rows = []
-    for number, row in enumerate(reader, start=2):
-        if len(row) != 4 or row[0] not in ("train", "val", "test") or not row[1].isdigit():
-            raise ValueError(f"index file, line {number}: expected split,label,class,name, found {','.join(row)}")
+    for row in reader:
+        if len(row) != 4 or row[0] not in ("train", "val", "test") or not row[1].isdecimal():
+            raise ValueError(
+                f"index file, line {reader.line_num}: expected split,label,class,name, found {','.join(row)}"
+            )
         rows.append(IndexRow(row[0], int(row[1]), row[2], row[3]))
     return rows
 

@@ -99,6 +99,7 @@ def test_an_image_without_a_group_is_named(tmp_path: Path, cell: str, split: str
         ("path,label", ["a.png,x", "b.png,x"], "needs at least two classes"),
         ("path,label", ["a.png,x", "b.png,"], "line 3: no image or no label"),
         ("path,label", ["a.png,x", "b.png, "], "line 3: no image or no label"),
+        ("path,label,note", ['a.png,x,"two\nlines"', "b.png,,"], "line 4: no image or no label"),
         ("path,label", ["../a.png,x", "b.png,y"], "is not below"),
         ("path,label,split", ["a.png,x,train", "b.png,y,later"], "'later'; allowed: train, val, test"),
         ("path,label,split", ["a.png,x,train", "b.png,y,train"], "needs training and test images"),

@@ -81,6 +81,15 @@ def test_cub(tmp_path: Path, folder: str) -> None:
     assert len(labels) == 3 and all(folder == class_name for folder, class_name in labels.items())
 
 
+@pytest.mark.parametrize("number", ["two", "²"])
+def test_a_line_of_cub_without_its_number_is_named(tmp_path: Path, number: str) -> None:
+    layouts.write_cub(tmp_path / "CUB")
+    path = next((tmp_path / "CUB").rglob("images.txt"))
+    path.write_text(f"{number} 001.Bird_1/a.jpg\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"images\.txt: '{number} 001.Bird_1/a.jpg' is no line of a number and what"):
+        load_task("CUB", root=tmp_path)
+
+
 def test_the_older_cub_is_recognised(tmp_path: Path) -> None:
     (tmp_path / "CUB/lists").mkdir(parents=True)
     (tmp_path / "CUB/lists/train.txt").write_text("001.Bird/a.jpg\n", encoding="utf-8")
