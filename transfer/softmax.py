@@ -35,6 +35,7 @@ def class_curvature(residual: torch.Tensor) -> torch.Tensor:
     from torch.linalg import vector_norm
 
     # p(1 - p) is |r| - r^2, for the true class too
-    curvature = (vector_norm(residual, 1, dim=1) - vector_norm(residual, 2, dim=1).square()) / residual.shape[1]
+    total, squares = vector_norm(residual, 1, dim=1), vector_norm(residual, 2, dim=1).square()
+    curvature: torch.Tensor = (total - squares) / residual.shape[1]
     # A class without images has next to none.
     return curvature.clamp_min(1e-3 * float(curvature.mean()) + 1e-12)
