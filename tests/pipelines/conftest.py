@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import multiprocessing
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from types import ModuleType
 
@@ -24,6 +26,14 @@ def trivial() -> Iterator[ModuleType]:
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
         patch.syspath_prepend(FOLDER)
         yield importlib.import_module("trivial_stages")
+
+
+@pytest.fixture
+def forking(trivial: ModuleType) -> ForkServerContext:
+    """Starts processes that find PyTorch imported already: what they are to do is in the trivial module `forked`."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "torchvision", "timm", "pretrain.run"])
+    return context
 
 
 @pytest.fixture

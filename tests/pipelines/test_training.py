@@ -8,12 +8,12 @@ import importlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -92,41 +92,30 @@ def test_two_processes_train_as_one(data: Path, tmp_path: Path) -> None:
     assert list(two.glob("checkpoints/*")) == []
 
 
-PARENT = """
-import json, sys
-from pathlib import Path
-from pipelines.configs import from_json
-from pipelines.job import ProcessDied
-from pipelines.training import pretrain_stage
-from pretrain.train import PretrainConfig
-from pretrain.watch import read_metrics
-config = from_json(PretrainConfig, json.loads(sys.argv[1]))
-begun = lambda done, total, note: print("begun", flush=True)
-try:
-    pretrain_stage(config, data=Path(sys.argv[2]), out=Path(sys.argv[3]), processes=2, progress=begun)
-except ProcessDied as error:
-    print(error, flush=True)
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("victim", ["rank", "parent"])
-def test_no_process_is_left_when_one_is_killed(data: Path, tmp_path: Path, victim: str) -> None:
-    config = json.dumps(to_json(dataclasses.replace(CONFIG, epochs=100_000)))
-    command = [sys.executable, "-c", PARENT, config, str(data), str(tmp_path / "out")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout is not None and parent.stdout.readline() == "begun\n"
-        family = psutil.Process(parent.pid).children(recursive=True)
-        ranks = [process for process in family if "pipelines.training" in process.cmdline()[1:4]]
-        assert len(ranks) == 2
-        os.kill(ranks[1].pid if victim == "rank" else parent.pid, signal.SIGKILL)
-        last = parent.stdout.read().splitlines()[-1:]
-        status = parent.wait(120)
+def test_no_process_is_left_when_one_is_killed(
+    data: Path, tmp_path: Path, forking: ForkServerContext, victim: str
+) -> None:
+    forked: Any = importlib.import_module("forked")
+    config, printed = json.dumps(to_json(dataclasses.replace(CONFIG, epochs=100_000))), tmp_path / "printed.txt"
+    arguments = (config, str(data), str(tmp_path / "out"), str(printed))
+    parent = forking.Process(target=forked.train_by_two, args=arguments)
+    parent.start()
+    deadline = time.monotonic() + 200
+    while not (printed.exists() and "begun\n" in printed.read_text()):
+        assert parent.is_alive() and time.monotonic() < deadline
+        time.sleep(0.02)
+    family = psutil.Process(parent.pid).children(recursive=True)
+    ranks = [process for process in family if "pipelines.training" in process.cmdline()[1:4]]
+    assert len(ranks) == 2
+    os.kill(ranks[1].pid if victim == "rank" else parent.pid, signal.SIGKILL)
+    parent.join(120)
     assert psutil.wait_procs(family, timeout=120)[1] == []
-    assert status == (0 if victim == "rank" else -signal.SIGKILL)
+    assert parent.exitcode == (0 if victim == "rank" else -signal.SIGKILL)
     if victim == "rank":
-        assert last == ["one of the 2 training processes died"]
+        assert printed.read_text().splitlines()[-1] == "one of the 2 training processes died"
 
 
 @pytest.mark.parametrize(
