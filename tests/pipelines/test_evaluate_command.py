@@ -31,7 +31,7 @@ def test_the_probe_sweeps_all_values_and_cross_validates_only_small_tasks(
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray((level + rng.integers(0, 40, (16, 16, 3))).astype(np.uint8)).save(path)
     out = tmp_path / "out"
-    assert backbones.evaluate("random:resnet18:0", str(tmp_path / "task"), out=out, size=16, resize=16) == 0
+    assert backbones.evaluate("random:test_resnet:0", str(tmp_path / "task"), out=out, size=16, resize=16) == 0
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert line["n_train"] == 16 and line["n_test"] == 8 and line["score"] > 90
     config = json.loads((out / "linear" / "summary.json").read_text(encoding="utf-8"))["config"]
@@ -85,12 +85,13 @@ def test_the_seed_of_the_split_is_an_option_of_its_own_and_stands_in_the_result(
     given: dict[str, Any] = {"method": method, "size": 32, "resize": 32}
     given |= {"epochs": 1, "precision": "fp32"} if method == "finetune" else {}
     given |= {"seeds": (0,)} if method == "feature_extractor" else {}
+    arch = "cifar_resnet8" if method == "feature_extractor" else "test_resnet"
     indices, lines = [], []
     for number, seeds in enumerate(({}, {"seed": 1}, {"split_seed": 1})):
         if method == "feature_extractor" and "seed" in seeds:
             continue
         out = tmp_path / str(number)
-        assert backbones.evaluate("random:resnet18", str(task), out=out, **given, **seeds) == 0
+        assert backbones.evaluate(f"random:{arch}", str(task), out=out, **given, **seeds) == 0
         lines.append(json.loads(capsys.readouterr().out.splitlines()[-1]))
         folder = out / ("features" if method == "knn" else method)
         indices.append(json.loads((folder / "summary.json").read_text(encoding="utf-8"))["index"])
@@ -186,7 +187,7 @@ def test_a_decathlon_domain_is_a_task_of_every_method_and_options_reach_blockdro
 ) -> None:
     write_domain(tmp_path)
     task, out = "decathlon:daimlerpedcls", tmp_path / "out"
-    assert backbones.evaluate("random:resnet18", task, root=tmp_path, method="knn", size=16, resize=16) == 0
+    assert backbones.evaluate("random:test_resnet", task, root=tmp_path, method="knn", size=16, resize=16) == 0
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (line["task"], line["n_test"]) == (task, 6) and line["score"] > 90
     assert not out.exists()
