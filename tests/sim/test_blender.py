@@ -20,7 +20,7 @@ from sim.render import BlenderRenderer, RenderError
 from sim.scene import MaterialSpec, SceneSpec, sample_scene
 from sim.wire import RenderSettings
 
-pytestmark = pytest.mark.blender
+pytestmark = [pytest.mark.blender, pytest.mark.xdist_group("blender")]  # they share two renderers
 pytest.importorskip("bpy", reason="needs the bpy wheel (simpath[render], Python 3.11)")
 
 SETTINGS = RenderSettings(size=32, samples=4, denoiser="none")
@@ -49,12 +49,19 @@ def catalog() -> AssetCatalog:
 
 @pytest.fixture(scope="module")
 def scenes(catalog: AssetCatalog) -> list[SceneSpec]:
-    return [sample_scene(catalog, ALL_ON, SimRanges(), 0, index) for index in range(8)]
+    return [sample_scene(catalog, ALL_ON, SimRanges(), 0, index) for index in range(6)]
 
 
 @pytest.fixture(scope="module")
 def renderer(catalog: AssetCatalog):  # type: ignore[no-untyped-def]
     with BlenderRenderer(catalog, SETTINGS, threads=1) as renderer:
+        yield renderer
+
+
+@pytest.fixture(scope="module")
+def other(catalog: AssetCatalog):  # type: ignore[no-untyped-def]
+    """Another process with another thread count."""
+    with BlenderRenderer(catalog, SETTINGS, threads=2) as renderer:
         yield renderer
 
 
@@ -76,29 +83,28 @@ def bright(catalog: AssetCatalog) -> SceneSpec:
 
 
 def test_pixels_depend_on_the_scene_only(
-    catalog: AssetCatalog, scenes: list[SceneSpec], renderer: BlenderRenderer
+    scenes: list[SceneSpec], renderer: BlenderRenderer, other: BlenderRenderer
 ) -> None:
     """Another process, another thread count, another order, and scenes between that change everything."""
     first = draw(renderer, *scenes)
-    with BlenderRenderer(catalog, SETTINGS, threads=2) as other:
-        second = draw(other, *reversed(scenes))[::-1]
+    second = draw(other, *reversed(scenes))[::-1]
     third = draw(renderer, *scenes[4:])
-    assert len(first) == len(second) == 8
+    assert len(first) == len(second) == 6
     assert all((a == b).all() for a, b in zip(first, second, strict=True))
     assert all((a == b).all() for a, b in zip(first[4:], third, strict=True))
-    assert len({image.tobytes() for image in first}) == 8
+    assert len({image.tobytes() for image in first}) == 6
 
 
 def test_a_killed_blender_costs_no_image_and_no_pixel(
-    catalog: AssetCatalog, scenes: list[SceneSpec], renderer: BlenderRenderer
+    scenes: list[SceneSpec], renderer: BlenderRenderer, other: BlenderRenderer
 ) -> None:
     whole, images = draw(renderer, *scenes), []
-    with BlenderRenderer(catalog, SETTINGS, threads=1) as other:
-        for spec, pixels in other.render(scenes):
-            images.append(pixels)
-            if spec.index == 2 and other.pid is not None:
-                os.kill(other.pid, signal.SIGKILL)
-    assert len(images) == 8
+    for spec, pixels in other.render(scenes):
+        images.append(pixels)
+        if spec.index == 2:
+            assert other.pid is not None
+            os.kill(other.pid, signal.SIGKILL)
+    assert len(images) == 6
     assert all((a == b).all() for a, b in zip(whole, images, strict=True))
 
 
