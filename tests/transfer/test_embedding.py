@@ -75,7 +75,7 @@ def test_a_resnet18_has_9600_non_negative_entries_of_unit_norm(tmp_path: Path) -
 
 
 def test_seeds_agree_and_unrelated_tasks_do_not(tmp_path: Path) -> None:
-    config = replace(SMALL, draws=3200)
+    config = replace(SMALL, draws=1600)
     bars = [vector(replace(config, seed=seed), toy_task(0), tmp_path / f"bars{seed}") for seed in range(2)]
     same = vector(config, toy_task(0), tmp_path / "again")
     colours = vector(config, toy_task(0, "colours"), tmp_path / "colours")
