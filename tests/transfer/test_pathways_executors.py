@@ -6,14 +6,13 @@ import copy
 import itertools
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from transfer.pathways import executors
 from transfer.pathways.cost import count_flops, network_cost
 from transfer.pathways.executors import (
     ChoiceUnit,
@@ -27,15 +26,7 @@ from transfer.pathways.executors import (
 )
 from transfer.pathways.resnet import GatedResNet, batch_norms, build_gated_resnet
 
-
-def run_by_rows(network: GatedResNet, units: Sequence[Unit], x: Tensor, policy: Tensor) -> Tensor:
-    """`run_subbatch` as it runs batches of large maps."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(executors, "ROW_BYTES", 0)
-        return run_subbatch(network, units, x, policy)
-
-
-ROUTED = [run_subbatch, run_by_rows, run_grouped]
+ROUTED = [run_subbatch, run_grouped]
 
 
 def lively_network(arch: str, dtype: torch.dtype = torch.float64) -> GatedResNet:
@@ -288,9 +279,6 @@ def test_a_batch_is_gathered_once_per_block_that_splits_it_and_scattered_never(k
         run_subbatch(network, units_of(kind, network), images(9), decisions)
     assert counter.names["aten::index_select"] == 8 + 1  # and the features back into the batch's order
     assert not any(counter.names[name] for name in ("aten::index_copy_", "aten::index_copy", "aten::cat"))
-    with SynchronisationCounter() as counter:
-        run_by_rows(network, units_of(kind, network), images(9), decisions)
-    assert counter.names["aten::index_select"] == 2 + 1  # at the start and after block 4, whose rows stay together
 
 
 @pytest.mark.parametrize("run", ROUTED)
@@ -342,10 +330,9 @@ def test_buffers_that_take_turns_do_not_change_what_comes_out(layout: torch.memo
     decisions[:, (2, 6, 7)] = torch.tensor([0.0, 1.0, 0.0])
     for units in (skip_units(network), units_of("choice", network)):
         expected = run_masked(network, units, x, decisions)
-        for run in (run_subbatch, run_by_rows):
-            first, again = run(network, units, x, decisions), run(network, units, x, decisions)
-            torch.testing.assert_close(first, expected, rtol=1e-5, atol=1e-5)
-            assert torch.equal(first, again)
+        first, again = run_subbatch(network, units, x, decisions), run_subbatch(network, units, x, decisions)
+        torch.testing.assert_close(first, expected, rtol=1e-5, atol=1e-5)
+        assert torch.equal(first, again)
 
 
 def test_a_static_plan_has_no_trace_of_dropped_identity_blocks() -> None:

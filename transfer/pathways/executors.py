@@ -21,9 +21,6 @@ from torch import Tensor, nn
 from transfer.pathways.gates import blend
 from transfer.pathways.resnet import Block, GatedResNet, batch_norms
 
-ROW_BYTES = 1 << 17
-"""Least size of a row's maps for which a call of its own is cheaper than one more pass over the batch."""
-
 
 class Unit(Protocol):
     """Two ways through one block. All tensors are (B, C, H, W)."""
@@ -36,9 +33,6 @@ class Unit(Protocol):
 
     def split(self, x: Tensor, ones: int) -> Tensor:
         """The first `ones` rows take decision 1, the others 0; may write to x unless gradients are recorded."""
-
-    def split_into_order(self, x: Tensor, ones: int, order: Sequence[int], spare: Tensor | None) -> Tensor:
-        """`split`, whose row order[i] lies at i, in `spare` if it fits; without gradients and leaving x as it was."""
 
     def modules(self) -> list[nn.Module]: ...
 
@@ -68,16 +62,6 @@ class SkipUnit:
         self.block.merge_into(out[:ones], out[:ones], self.block.residual(x[:ones]))
         return out
 
-    def split_into_order(self, x: Tensor, ones: int, order: Sequence[int], spare: Tensor | None) -> Tensor:
-        shortcut, residual = self.zero(x), self.block.residual(x[:ones])
-        out = _rows_like(shortcut, len(x), spare)
-        for place, row in enumerate(order):
-            if row < ones:
-                self.block.merge_into(out[place], shortcut[row], residual[row])
-            else:
-                out[place].copy_(shortcut[row])
-        return out
-
     def modules(self) -> list[nn.Module]:
         return [self.block]
 
@@ -104,49 +88,32 @@ class ChoiceUnit:
         if torch.is_grad_enabled():
             return torch.cat([self.one(x[:ones]), self.zero(x[ones:])])
         first = self.tuned.residual(x[:ones])
-        # rows whose shape stays are overwritten: no second buffer to fetch into the cache
-        out = _rows_like(first, len(x), x if self.tuned.keeps_shape else None)
+        out = x  # rows whose shape stays are overwritten: no second buffer to fetch into the cache
+        if not self.tuned.keeps_shape or first.dtype != x.dtype:
+            last = first.is_contiguous(memory_format=torch.channels_last)
+            layout = torch.channels_last if last else torch.contiguous_format
+            out = torch.empty((len(x), *first.shape[1:]), dtype=first.dtype, device=first.device, memory_format=layout)
         self.tuned.merge_into(out[:ones], self.tuned.shortcut(x[:ones]), first)
         self.frozen.merge_into(out[ones:], self.frozen.shortcut(x[ones:]), self.frozen.residual(x[ones:]))
-        return out
-
-    def split_into_order(self, x: Tensor, ones: int, order: Sequence[int], spare: Tensor | None) -> Tensor:
-        ways = [
-            (block, block.shortcut(part), block.residual(part))
-            for block, part in ((self.tuned, x[:ones]), (self.frozen, x[ones:]))
-        ]
-        out = _rows_like(ways[0][2], len(x), spare)
-        for place, row in enumerate(order):
-            block, shortcut, residual = ways[row >= ones]
-            own = row - ones if row >= ones else row
-            block.merge_into(out[place], shortcut[own], residual[own])
         return out
 
     def modules(self) -> list[nn.Module]:
         return [self.frozen, self.tuned]
 
 
-def _layout(x: Tensor) -> torch.memory_format:
-    return torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
-
-
-def _rows_like(rows: Tensor, count: int, spare: Tensor | None) -> Tensor:
-    """Memory for `count` such rows, in their memory format: `spare` if it is just that, else new."""
-    shape, layout = (count, *rows.shape[1:]), _layout(rows)
-    fits = spare is not None and (spare.shape, spare.dtype) == (shape, rows.dtype)
-    if spare is not None and fits and spare.is_contiguous(memory_format=layout):
-        return spare
-    return torch.empty(shape, dtype=rows.dtype, device=rows.device, memory_format=layout)
-
-
-def _take_rows(x: Tensor, rows: Tensor) -> Tensor:
+def _take_rows(x: Tensor, rows: Tensor, into: Tensor | None = None) -> Tensor:
     """x[rows] in x's own memory format: index_select alone would turn channels_last into a strided NCHW copy.
 
     As rows of a matrix, because index_select of the four-dimensional view is six times slower (7.0 against 1.1 ms for
-    16 of 32 maps of 256 x 32 x 32).
+    16 of 32 maps of 256 x 32 x 32). `into` is overwritten and returned where it is such a tensor as the result.
     """
-    last = _layout(x) == torch.channels_last
-    taken = (x.permute(0, 2, 3, 1) if last else x).reshape(len(x), -1).index_select(0, rows)
+    last = x.is_contiguous(memory_format=torch.channels_last)
+    matrix = (x.permute(0, 2, 3, 1) if last else x).reshape(len(x), -1)
+    layout = torch.channels_last if last else torch.contiguous_format
+    if into is not None and (into.shape, into.dtype) == (x.shape, x.dtype) and into.is_contiguous(memory_format=layout):
+        torch.index_select(matrix, 0, rows, out=(into.permute(0, 2, 3, 1) if last else into).view(len(x), -1))
+        return into
+    taken = matrix.index_select(0, rows)
     if last:
         return taken.view(-1, x.shape[2], x.shape[3], x.shape[1]).permute(0, 3, 1, 2)
     return taken.view(-1, *x.shape[1:])
@@ -261,29 +228,24 @@ def run_subbatch(network: GatedResNet, units: Sequence[Unit], x: Tensor, policy:
 def route(network: GatedResNet, units: Sequence[Unit], x: Tensor, policy: Tensor) -> Tensor:
     """`run_subbatch` after the stem. (B, C, H, W), (B, L) -> (B, features).
 
-    Rows are gathered before a unit splits them, so what a unit writes to is never the caller's. On CPUs the unit before
-    it, if it split them too, leaves its sums in the wanted order at once, row by row, unless rows are so small that the
-    calls cost more; then two buffers of a shape take turns, since a fresh one of 32 MiB or more costs the system's page
-    faults.
+    Rows are gathered right before a unit splits them, so what a unit writes to is never the caller's. Where no gradient
+    is recorded two buffers of a shape take turns: a fresh one of 32 MiB or more costs the system's page faults.
     """
     check_policy(policy, batch=len(x), units=len(units))
     refuse_training_norms(network, units)
     plan = plan_rows(policy)
-    by_rows = x.device.type == "cpu" and not torch.is_grad_enabled()
-    spare: Tensor | None = None
-    in_order = False
-    for index, (unit, ones, move) in enumerate(zip(units, plan.counts, plan.moves, strict=True)):
-        if move is None:
-            x, in_order = unit.one(x) if ones else unit.zero(x), False
-            continue
-        if not in_order:
-            x = _take_rows(x, move)
-        following = plan.moves[index + 1] if index + 1 < len(units) else None
-        in_order = by_rows and following is not None and x[0].nbytes >= ROW_BYTES
-        if in_order and following is not None:
-            x, spare = unit.split_into_order(x, ones, following.tolist(), spare), x
+    spare: Tensor | None = None  # what the last gather read from, if nobody else holds it
+    gathered = False
+    for unit, ones, move in zip(units, plan.counts, plan.moves, strict=True):
+        if move is not None:
+            before = x
+            x = unit.split(_take_rows(x, move, spare), ones)
+            spare = before if gathered and not torch.is_grad_enabled() else None
+            gathered = True
+        elif ones:
+            x = unit.one(x)
         else:
-            x = unit.split(x, ones)
+            x = unit.zero(x)
     features: Tensor = network.tail(x)
     return features if plan.restore is None else features.index_select(0, plan.restore)
 
