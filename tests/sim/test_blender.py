@@ -16,7 +16,7 @@ import pytest
 from sim.assets import AssetCatalog, CatalogConfig, load_catalog
 from sim.params import TASK2SIM_SPACE as SPACE
 from sim.params import SimParams, SimRanges, all_on
-from sim.render import BlenderRenderer, RenderError
+from sim.render import BlenderRenderer
 from sim.scene import MaterialSpec, SceneSpec, sample_scene
 from sim.wire import RenderSettings
 
@@ -207,14 +207,6 @@ def test_a_broken_scene_fails_alone(renderer: BlenderRenderer, bright: SceneSpec
     assert done == [0, 2]
 
 
-def test_a_gpu_that_is_not_there_is_an_error(catalog: AssetCatalog, scenes: list[SceneSpec]) -> None:
-    with (
-        BlenderRenderer(catalog, SETTINGS, device="hip") as renderer,
-        pytest.raises(RenderError, match="device 'hip' was asked for, but Blender finds no HIP device here"),
-    ):
-        draw(renderer, scenes[0])
-
-
 def test_blender_ends_with_its_parent_even_in_the_middle_of_a_render(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(
@@ -224,7 +216,7 @@ def test_blender_ends_with_its_parent_even_in_the_middle_of_a_render(tmp_path: P
         "from sim.scene import sample_scene\n"
         "from sim.wire import RenderSettings\n"
         "catalog = load_catalog(CatalogConfig(num_classes=1, models_per_class=1))\n"
-        "renderer = BlenderRenderer(catalog, RenderSettings(size=1024, samples=60000), timeout_s=600)\n"
+        "renderer = BlenderRenderer(catalog, RenderSettings(size=512, samples=60000), threads=1, timeout_s=600)\n"
         "renderer.version\n"
         "print(renderer.pid, flush=True)\n"
         "list(renderer.render([sample_scene(catalog, SimParams(), SimRanges(), 0, 0)]))\n"
