@@ -5,13 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import multiprocessing
-import os
 import re
 import runpy
-import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,9 +25,9 @@ from pretrain.train import PretrainConfig
 from pretrain.watch import read_metrics
 
 MakeSet = Callable[..., Path]
-ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.xdist_group("forkserver")  # of which there is one for each test process
 TRAINEE = Path(__file__).with_name("trainee.py")
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+Processes = list[multiprocessing.context.ForkServerProcess]
 
 CONFIG = PretrainConfig(
     arch="test_resnet",
@@ -54,31 +50,48 @@ def arguments(data: Path, out: Path, config: PretrainConfig, *knobs: str) -> lis
     return [str(data), str(out), str(path), *knobs]
 
 
-def command(data: Path, out: Path, config: PretrainConfig, *knobs: str, ranks: int = 1) -> list[str]:
-    start = [sys.executable]
-    if ranks > 1:
-        start += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-    return [*start, str(TRAINEE), *arguments(data, out, config, *knobs)]
-
-
-def train(data: Path, out: Path, config: PretrainConfig, *knobs: str, ranks: int = 1, status: int = 0) -> str:
-    """Train in processes that find PyTorch imported already, which takes longer than these trainings; what they say."""
+def start(
+    data: Path, out: Path, config: PretrainConfig, *knobs: str, ranks: int = 1, torchrun: bool = False
+) -> tuple[Processes, Path]:
+    """Forked processes, or torchrun that forks them, and the file that they print to."""
     forking = multiprocessing.get_context("forkserver")
-    forking.set_forkserver_preload(["torch", "torchvision", "timm", "pretrain.run"])
     printed = out.parent / f"{out.name}.{time.monotonic_ns()}.log"
+    printed.touch()
     given = {"arguments": arguments(data, out, config, *knobs), "printed": str(printed)}
+    given["torchrun"] = ranks if torchrun else 0
     processes = []
-    for rank, environment in enumerate(environments(ranks)):
-        module = (str(TRAINEE), {"RANK": {**given, "environment": environment}}, "a_rank")
+    for rank, environment in enumerate(environments(1 if torchrun else ranks)):
+        module = (str(TRAINEE), {"GIVEN": {**given, "environment": environment}}, "forked")
         processes.append(forking.Process(target=runpy.run_path, args=module, name=f"rank {rank}"))
         processes[-1].start()
+    return processes, printed
+
+
+def end(processes: Processes, printed: Path, *, status: int) -> str:
+    """Wait for all; what they said."""
     deadline = time.monotonic() + 280
     for process in processes:
         process.join(max(0, deadline - time.monotonic()))
         process.kill()
     said = printed.read_text()
-    assert [process.exitcode for process in processes] == [status] * ranks, said[-3000:]
+    assert [process.exitcode for process in processes] == [status] * len(processes), said[-3000:]
     return said
+
+
+def train(data: Path, out: Path, config: PretrainConfig, *knobs: str, ranks: int = 1, status: int = 0) -> str:
+    return end(*start(data, out, config, *knobs, ranks=ranks), status=status)
+
+
+def terminate_after_a_step(processes: Processes, printed: Path) -> None:
+    wait_until(lambda: "images/s" in printed.read_text(), processes[0])
+    processes[0].terminate()
+
+
+def wait_until(condition: Callable[[], bool], process: multiprocessing.process.BaseProcess) -> None:
+    deadline = time.monotonic() + 200
+    while not condition() and process.is_alive() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert condition() and process.is_alive()
 
 
 def environments(ranks: int) -> list[dict[str, str]]:
@@ -144,20 +157,9 @@ def test_more_ranks_than_shards_do_not_hang_and_a_bad_shard_ends_all(make_set: M
 def test_sigterm_saves_and_ends_with_75_and_the_next_run_goes_on(make_set: MakeSet, tmp_path: Path) -> None:
     data, config = make_set(), dataclasses.replace(CONFIG, epochs=400)
     for workers in range(2):
-        with subprocess.Popen(
-            command(data, tmp_path / "out", config, f"workers={workers}"),
-            env=ENVIRONMENT,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as process:
-            assert process.stdout is not None
-            for line in process.stdout:
-                if "images/s" in line:
-                    process.send_signal(signal.SIGTERM)
-                    break
-            output = process.stdout.read()
-            assert process.wait(200) == 75, output
-        assert "stopped after step" in output
+        started = start(data, tmp_path / "out", config, f"workers={workers}")
+        terminate_after_a_step(*started)
+        assert "stopped after step" in end(*started, status=75)
     saved = checkpoints(tmp_path / "out" / "checkpoints")
     assert len(saved) == 2
     assert not (tmp_path / "out" / "summary.json").exists()
@@ -167,20 +169,9 @@ def test_sigterm_saves_and_ends_with_75_and_the_next_run_goes_on(make_set: MakeS
 def test_sigterm_to_torchrun_saves_once_on_behalf_of_all_ranks(make_set: MakeSet, tmp_path: Path) -> None:
     """All stop after the same step. The ranks end with 75, of which torchrun makes 1."""
     data, out, config = make_set(), tmp_path / "out", dataclasses.replace(CONFIG, epochs=4000)
-    with subprocess.Popen(
-        command(data, out, config, ranks=2),
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if "images/s" in line:
-                process.send_signal(signal.SIGTERM)
-                break
-        said = process.stdout.read()
-        assert process.wait(200) == 1, said
+    started = start(data, out, config, ranks=2, torchrun=True)
+    terminate_after_a_step(*started)
+    said = end(*started, status=1)
     assert len(set(re.findall(r"stopped after step \d+ of 12000", said))) == 1, said
     (saved,) = checkpoints(out / "checkpoints")
     assert f"stopped after step {load_checkpoint(saved)['step']} of 12000" in said
@@ -190,16 +181,10 @@ def test_sigterm_to_torchrun_saves_once_on_behalf_of_all_ranks(make_set: MakeSet
 def test_after_kill_9_the_run_ends_with_the_same_bytes(make_set: MakeSet, tmp_path: Path) -> None:
     data, config = make_set(), dataclasses.replace(CONFIG, epochs=12)
     train(data, tmp_path / "whole", config)
-    process = subprocess.Popen(
-        command(data, tmp_path / "out", config, "checkpoint_every_s=0", "workers=1"),
-        env=ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 120
-    while len(checkpoints(tmp_path / "out" / "checkpoints")) < 2 and time.monotonic() < deadline:
-        time.sleep(0.02)
+    (process,), _ = start(data, tmp_path / "out", config, "checkpoint_every_s=0", "workers=1")
+    wait_until(lambda: len(checkpoints(tmp_path / "out" / "checkpoints")) >= 2, process)
     process.kill()
-    process.wait()
+    process.join()
     assert not (tmp_path / "out" / "summary.json").exists()
     train(data, tmp_path / "out", config)
     assert (tmp_path / "whole" / "backbone.safetensors").read_bytes() == (

@@ -1,6 +1,7 @@
 """A training process for tests that kill it or run several: trainee.py DATA OUT CONFIG.json [knob=value ...].
 
-Run under the name `a_rank`, with RANK among its globals, it is one of several processes, forked after the imports.
+Run under the name `forked`, with GIVEN among its globals, it is one of several processes, forked after the imports, or
+torchrun, which forks them.
 """
 
 from __future__ import annotations
@@ -47,17 +48,24 @@ def main() -> int:
     return 0
 
 
-def as_rank(arguments: list[str], environment: dict[str, str], printed: str) -> int:
-    """`main` as if torchrun had started it with this environment; what it prints goes to the end of a file."""
+def forked(arguments: list[str], environment: dict[str, str], printed: str, torchrun: int) -> int:
+    """`main` in this environment, or torchrun with as many processes; what is printed goes to the end of a file."""
     os.environ.update(environment)
     sys.argv[1:] = arguments
     file = os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)
+    if torchrun:
+        from torch.distributed.run import main as run_ranks
+
+        run_ranks(
+            ["--standalone", f"--nproc-per-node={torchrun}", "--start-method=fork", "--run-path", __file__, *arguments]
+        )
+        return 0
     return main()
 
 
 if __name__ == "__main__":
     end_process(main())
-if __name__ == "a_rank":
-    end_process(as_rank(**globals()["RANK"]))
+if __name__ == "forked":
+    end_process(forked(**globals()["GIVEN"]))
