@@ -60,6 +60,10 @@ TASKONOMY = replace(
 """All training scenes are one batch, so that DWA weighs the losses of the third iteration."""
 
 
+together = pytest.mark.xdist_group("multitask")
+"""One test process for those that share an experiment."""
+
+
 class Stop(Exception):
     """The run is interrupted."""
 
@@ -78,6 +82,7 @@ def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     return out, summary, done
 
 
+@together
 def test_the_summary_has_every_row_with_its_numbers(finished: tuple[Path, dict[str, Any], list[int]]) -> None:
     out, summary, done = finished
     assert [row["name"] for row in summary["rows"]] == ["single_task", "hard", "adashare"]
@@ -92,6 +97,7 @@ def test_the_summary_has_every_row_with_its_numbers(finished: tuple[Path, dict[s
     assert record == summary and record["n_validation"] == 2
 
 
+@together
 def test_the_drawn_split_is_written_out(finished: tuple[Path, dict[str, Any], list[int]]) -> None:
     out, _, _ = finished
     record = json.loads((out / "split.json").read_text())
@@ -105,6 +111,7 @@ def test_the_drawn_split_is_written_out(finished: tuple[Path, dict[str, Any], li
     assert record["sha256"] == hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode()).hexdigest()
 
 
+@together
 def test_size_and_cost_of_a_row_are_means_over_seeds(finished: tuple[Path, dict[str, Any], list[int]]) -> None:
     out, summary, _ = finished
     shared = summary["rows"][2]
@@ -116,6 +123,7 @@ def test_size_and_cost_of_a_row_are_means_over_seeds(finished: tuple[Path, dict[
     assert float(lines[2][names.index("GFLOP")]) == pytest.approx((first + second) / 2e9, abs=0.0006)
 
 
+@together
 def test_the_table_has_the_published_columns(finished: tuple[Path, dict[str, Any], list[int]]) -> None:
     out, summary, _ = finished
     names, *lines = list(csv.reader((out / "table.csv").read_text().splitlines()))
@@ -129,6 +137,7 @@ def test_the_table_has_the_published_columns(finished: tuple[Path, dict[str, Any
     assert (out / "table.md").read_text().count("\n") == 5
 
 
+@together
 def test_adashare_chooses_among_trained_policies_by_validation(
     finished: tuple[Path, dict[str, Any], list[int]],
 ) -> None:
@@ -147,6 +156,7 @@ def test_adashare_chooses_among_trained_policies_by_validation(
         assert not list(folder.rglob("*.pt"))
 
 
+@together
 def test_every_run_leaves_weights_statistics_and_a_picture(
     finished: tuple[Path, dict[str, Any], list[int]],
 ) -> None:
@@ -161,6 +171,7 @@ def test_every_run_leaves_weights_statistics_and_a_picture(
                 assert sheet.width > 7 * 100 and sheet.height > 4 * 100
 
 
+@together
 def test_a_finished_experiment_is_read_and_another_one_refused(
     finished: tuple[Path, dict[str, Any], list[int]], data: Path
 ) -> None:
@@ -171,6 +182,7 @@ def test_a_finished_experiment_is_read_and_another_one_refused(
         train_multitask(replace(CONFIG, iterations=3), data, out=out)
 
 
+@together
 def test_several_jobs_leave_what_one_does(
     finished: tuple[Path, dict[str, Any], list[int]], data: Path, tmp_path: Path
 ) -> None:
@@ -185,6 +197,15 @@ def test_several_jobs_leave_what_one_does(
         assert (tmp_path / path.relative_to(out)).read_bytes() == path.read_bytes(), path
 
 
+@pytest.fixture
+def forked_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs are forked from a process that has imported PyTorch; a test of what ends them needs no other ones."""
+    forking = multiprocessing.get_context("forkserver")
+    monkeypatch.setattr("transfer.dense.jobs.multiprocessing.get_context", lambda method: forking)
+
+
+@pytest.mark.xdist_group("forkserver")
+@pytest.mark.usefixtures("forked_jobs")
 def test_what_a_job_raises_ends_the_others_and_is_raised(data: Path, tmp_path: Path) -> None:
     diverging = replace(CONFIG, head_learning_rate=1e30, trunk_learning_rate=1e30)
     with pytest.raises(TrainingDivergedError, match="weights are not finite; use a smaller learning rate"):
@@ -193,6 +214,8 @@ def test_what_a_job_raises_ends_the_others_and_is_raised(data: Path, tmp_path: P
     assert not (tmp_path / "summary.json").exists()
 
 
+@pytest.mark.xdist_group("forkserver")
+@pytest.mark.usefixtures("forked_jobs")
 def test_jobs_that_are_told_to_end_save_their_networks(data: Path, tmp_path: Path) -> None:
     def terminate(step: int, total: int, note: str) -> None:
         raise SystemExit(75)  # what SIGTERM does to the command line
@@ -212,6 +235,7 @@ def _files(folder: Path) -> dict[str, bytes]:
     return files | {"result.json": json.dumps({key: result[key] for key in result if key != "seconds"}).encode()}
 
 
+@together
 def test_adashare_goes_on_after_the_very_step_that_was_its_last(
     finished: tuple[Path, dict[str, Any], list[int]], data: Path, tmp_path: Path
 ) -> None:
@@ -253,6 +277,7 @@ def test_adashare_goes_on_after_the_very_step_that_was_its_last(
     assert _files(out / row) == _files(whole / row)
 
 
+@together
 def test_a_policy_that_cannot_be_scored_is_refused(
     finished: tuple[Path, dict[str, Any], list[int]], data: Path, tmp_path: Path
 ) -> None:
@@ -284,6 +309,7 @@ def taskonomy(scenes: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> t
     return data, out, train_multitask(TASKONOMY, data, out=out)
 
 
+@together
 def test_taskonomys_table_has_its_losses_as_columns(taskonomy: tuple[Path, Path, dict[str, Any]]) -> None:
     data, out, summary = taskonomy
     names, *lines = list(csv.reader((out / "table.csv").read_text().splitlines()))
@@ -303,6 +329,7 @@ def test_taskonomys_table_has_its_losses_as_columns(taskonomy: tuple[Path, Path,
     assert summary["rows"][1]["metrics"]["depth"]["l1"]["mean"] == pytest.approx(expected, rel=1e-5)
 
 
+@together
 def test_a_row_per_balancer_trains_other_weights(taskonomy: tuple[Path, Path, dict[str, Any]]) -> None:
     _, out, summary = taskonomy
     assert [row["name"] for row in summary["rows"]] == ["single_task", "hard", "hard+dwa"]
