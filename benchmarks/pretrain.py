@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import sys
 
-if not sys.flags.safe_path:  # this file has the name of the package that it measures
+if __name__ == "__main__" and not sys.flags.safe_path:  # this file has the name of the package that it measures
     os.execv(sys.executable, [sys.executable, "-P", *sys.argv])  # nosec B606 # this script once more
 
 import argparse
