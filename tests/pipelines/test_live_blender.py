@@ -31,13 +31,15 @@ TINY = ExperimentConfig(
         size=32, samples=1, images_per_shard=8, catalog=CatalogConfig(num_classes=2, models_per_class=1)
     ),
     num_images=8,
-    pretrain=dataclasses.replace(DEMO.pretrain, size=32, epochs=1, warmup_epochs=0, batch_size=8, micro_batch=8),
+    pretrain=dataclasses.replace(
+        DEMO.pretrain, arch="test_resnet", size=32, epochs=1, warmup_epochs=0, batch_size=8, micro_batch=8
+    ),
     features=FeatureConfig(size=32, resize=32),
     score=ScoreConfig(method="knn", selection="cv"),
     controller=ReinforceConfig(budget=3),
 )
 EMBEDDING = EmbeddingConfig(size=32, resize=32, draws=64)
-PROBE = "random:resnet18"
+PROBE = "random:test_resnet"
 
 
 def make_task(folder: Path, seed: int) -> ExperimentTask:

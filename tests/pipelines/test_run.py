@@ -359,7 +359,9 @@ TINY = ExperimentConfig(
         size=32, samples=1, images_per_shard=8, catalog=CatalogConfig(num_classes=2, models_per_class=1)
     ),
     num_images=8,
-    pretrain=dataclasses.replace(DEMO.pretrain, size=32, epochs=1, warmup_epochs=0, batch_size=8, micro_batch=8),
+    pretrain=dataclasses.replace(
+        DEMO.pretrain, arch="test_resnet", size=32, epochs=1, warmup_epochs=0, batch_size=8, micro_batch=8
+    ),
     features=FeatureConfig(size=32, resize=32, max_unreadable=0.1),
     score=ScoreConfig(method="knn", selection="cv"),
     controller=ReinforceConfig(budget=2),
