@@ -103,31 +103,28 @@ def untimed(out: Path) -> list[dict[str, Any]]:
 
 def test_two_flat_colours_are_learnt_completely(make_set: MakeSet, tmp_path: Path) -> None:
     data, val = make_set(num=64, size=32), make_set(num=20, size=32, name="val")
-    config = dataclasses.replace(TINY, arch="resnet18", size=32, epochs=6, batch_size=16, warmup_epochs=0)
+    config = dataclasses.replace(TINY, size=32, epochs=6, batch_size=16, warmup_epochs=0)
     summary = run(config, data, tmp_path / "out", val=val)
     assert summary["accuracy"] == 1.0
     assert summary["val_accuracy"] == 1.0
     assert summary["val_accuracy_best"] == 1.0
-    assert load_backbone(tmp_path / "out" / "checkpoints" / "best.safetensors")[1].arch == "resnet18"
+    assert load_backbone(tmp_path / "out" / "checkpoints" / "best.safetensors")[1].arch == "test_resnet"
 
 
 @pytest.mark.parametrize("config", [TINY, FULL], ids=["plain", "full"])
-@pytest.mark.parametrize("cut", [2, 3, 7])
-def test_a_resumed_run_equals_the_uninterrupted_one(
-    make_set: MakeSet, tmp_path: Path, config: PretrainConfig, cut: int
-) -> None:
-    data = make_set()
-    run(config, data, tmp_path / "whole")
-    with pytest.raises(SavedAndStoppedError, match=f"stopped after step {cut} of 9") as stopped:
-        run(config, data, tmp_path / "parts", stop=after(cut, tmp_path / "parts"))
-    assert stopped.value.exit_status == 75
-    assert not (tmp_path / "parts" / "summary.json").exists()
-    assert [path.name for path in checkpoints(tmp_path / "parts" / "checkpoints")] == [f"step-{cut:08d}.pt"]
-    run(config, data, tmp_path / "parts")
-    assert (tmp_path / "whole" / "backbone.safetensors").read_bytes() == (
-        tmp_path / "parts" / "backbone.safetensors"
-    ).read_bytes()
-    assert untimed(tmp_path / "whole") == untimed(tmp_path / "parts")
+def test_a_resumed_run_equals_the_uninterrupted_one(make_set: MakeSet, tmp_path: Path, config: PretrainConfig) -> None:
+    data, whole = make_set(), tmp_path / "whole"
+    run(config, data, whole)
+    for cut in (2, 3, 7):
+        parts = tmp_path / f"cut{cut}"
+        with pytest.raises(SavedAndStoppedError, match=f"stopped after step {cut} of 9") as stopped:
+            run(config, data, parts, stop=after(cut, parts))
+        assert stopped.value.exit_status == 75
+        assert not (parts / "summary.json").exists()
+        assert [path.name for path in checkpoints(parts / "checkpoints")] == [f"step-{cut:08d}.pt"]
+        run(config, data, parts)
+        assert (whole / "backbone.safetensors").read_bytes() == (parts / "backbone.safetensors").read_bytes()
+        assert untimed(whole) == untimed(parts)
 
 
 def test_a_stop_is_heeded_before_the_first_step(make_set: MakeSet, tmp_path: Path) -> None:
@@ -146,26 +143,25 @@ def test_a_stop_is_heeded_before_the_first_step(make_set: MakeSet, tmp_path: Pat
     assert not (tmp_path / "out" / "checkpoints").exists()
 
 
-@pytest.mark.parametrize(("asks", "step"), [(4, 3), (12, 9)])
-def test_a_stop_in_a_validation_leaves_it_to_the_next_run(
-    make_set: MakeSet, tmp_path: Path, asks: int, step: int
-) -> None:
-    data, val = make_set(), make_set(num=12, name="val")
-    run(TINY, data, tmp_path / "whole", val=val)
-    with pytest.raises(SavedAndStoppedError, match=f"stopped after step {step} of 9"):
-        run(TINY, data, tmp_path / "parts", val=val, stop=after(asks, tmp_path / "parts"))
-    assert len([line for line in read_metrics(tmp_path / "parts") if line["kind"] == "epoch"]) == step // 3 - 1
-    run(TINY, data, tmp_path / "parts", val=val)
-    names = ("backbone.safetensors", "checkpoints/best.safetensors")
-    for name in names:
-        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
-    assert untimed(tmp_path / "whole") == untimed(tmp_path / "parts")
+def test_a_stop_in_a_validation_leaves_it_to_the_next_run(make_set: MakeSet, tmp_path: Path) -> None:
+    data, val, whole = make_set(), make_set(num=12, name="val"), tmp_path / "whole"
+    run(TINY, data, whole, val=val)
+    for asks, step in ((4, 3), (12, 9)):
+        parts = tmp_path / f"parts{step}"
+        with pytest.raises(SavedAndStoppedError, match=f"stopped after step {step} of 9"):
+            run(TINY, data, parts, val=val, stop=after(asks, parts))
+        assert len([line for line in read_metrics(parts) if line["kind"] == "epoch"]) == step // 3 - 1
+        run(TINY, data, parts, val=val)
+        for name in ("backbone.safetensors", "checkpoints/best.safetensors"):
+            assert (whole / name).read_bytes() == (parts / name).read_bytes()
+        assert untimed(whole) == untimed(parts)
 
 
 @pytest.mark.slow
 def test_a_resumed_resnet18_in_bf16_equals_the_uninterrupted_one(make_set: MakeSet, tmp_path: Path) -> None:
-    config = dataclasses.replace(FULL, arch="resnet18", size=48, epochs=1, precision="bf16", warmup_epochs=0)
-    data = make_set(num=16, size=64)
+    small = {"size": 34, "epochs": 1, "batch_size": 4, "micro_batch": 2, "warmup_epochs": 0}
+    config = dataclasses.replace(FULL, arch="resnet18", precision="bf16", **small)
+    data = make_set(num=8, size=40)
     run(config, data, tmp_path / "whole", threads=2)
     with pytest.raises(SavedAndStoppedError):
         run(config, data, tmp_path / "parts", stop=after(1, tmp_path / "parts"), threads=2)
@@ -202,14 +198,15 @@ def test_a_kill_costs_the_steps_since_the_last_checkpoint_only(make_set: MakeSet
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
-@pytest.mark.parametrize("knobs", [{"workers": 2}, {"cache_mb": 0}, {"workers": 4, "cache_mb": 0}], ids=str)
-def test_workers_and_memory_change_the_speed_only(make_set: MakeSet, tmp_path: Path, knobs: dict[str, int]) -> None:
+def test_workers_and_memory_change_the_speed_only(make_set: MakeSet, tmp_path: Path) -> None:
     data = make_set()
     run(FULL, data, tmp_path / "one")
-    summary = run(FULL, data, tmp_path / "other", **knobs)
-    assert summary["images_from"] == ("shards" if "cache_mb" in knobs else "memory")
-    one, other = (load_file(tmp_path / name / "backbone.safetensors") for name in ("one", "other"))
-    assert all(torch.equal(one[key], other[key]) for key in one)
+    one = load_file(tmp_path / "one" / "backbone.safetensors")
+    for number, knobs in enumerate(({"workers": 2}, {"cache_mb": 0}, {"workers": 4, "cache_mb": 0})):
+        summary = run(FULL, data, tmp_path / str(number), **knobs)
+        assert summary["images_from"] == ("shards" if "cache_mb" in knobs else "memory")
+        other = load_file(tmp_path / str(number) / "backbone.safetensors")
+        assert all(torch.equal(one[key], other[key]) for key in one), knobs
 
 
 def test_tensorboard_shows_what_the_log_holds(make_set: MakeSet, tmp_path: Path) -> None:
