@@ -69,12 +69,16 @@ def write_multitask_report(folder: Path) -> Path:
     return path
 
 
+def _interval(ci95: Any) -> str:
+    return wording.interval(_known(ci95))
+
+
 def render_multitask(summary: dict[str, Any], folder: Path) -> str:
     rows = summary["rows"]
     columns, lines = summary["table"]["columns"], summary["table"]["lines"]
     filters: dict[str, Any] = {
         "number": wording.number,
-        "interval": lambda ci95: wording.interval(_known(ci95)),
+        "interval": _interval,
         "signed": wording.signed,
         "shell": wording.shell,
     }

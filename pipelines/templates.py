@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,12 @@ import jinja2
 
 
 def page_template(name: str, filters: Mapping[str, Any]) -> jinja2.Template:
-    """The template of a page, with the filters that it uses."""
+    """The template of a page, with the filters that it uses; compiled once for the same functions."""
+    return _compiled(name, tuple(filters.items()))
+
+
+@functools.cache
+def _compiled(name: str, filters: tuple[tuple[str, Any], ...]) -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -18,5 +24,5 @@ def page_template(name: str, filters: Mapping[str, Any]) -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= filters
+    environment.filters |= dict(filters)
     return environment.get_template(name)

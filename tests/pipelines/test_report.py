@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import html.parser
 import json
 import re
@@ -29,6 +30,23 @@ METHODS = ("random weights", "random", "all_on", "chosen")
 
 def make_run(root: Path, *, tasks: int = 3, settings: int = 5, seed: int = 0) -> dict[str, Any]:
     """A plausible run under `root`: pictures, training logs and summary.json, which is returned."""
+    files, summary = drawn_run(tasks, settings, seed)
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    return copy.deepcopy(summary)
+
+
+@functools.cache
+def drawn_run(tasks: int, settings: int, seed: int) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Its files and its summary; many tests begin with the same."""
+    with tempfile.TemporaryDirectory() as folder:
+        summary = draw_run(Path(folder), tasks, settings, seed)
+        paths = [path for path in Path(folder).rglob("*") if path.is_file()]
+        return {str(path.relative_to(folder)): path.read_bytes() for path in paths}, summary
+
+
+def draw_run(root: Path, tasks: int, settings: int, seed: int) -> dict[str, Any]:
     rng = np.random.default_rng([seed, tasks, settings])
     names = ["digits", "line_drawings", "textures", *(f"task_{index}" for index in range(3, tasks))][:tasks]
     (root / "pictures").mkdir(parents=True, exist_ok=True)
