@@ -161,7 +161,7 @@ def test_a_compiler_that_fails_says_so_in_one_line(monkeypatch: pytest.MonkeyPat
         raise OSError("no g++ here")
 
     monkeypatch.setattr("torch.compile", functools.partial(torch.compile, backend=broken))
-    trainer = Trainer(PLAIN, 2, 80, "cpu", Ranks(), compile=True)
+    trainer = Trainer(dataclasses.replace(PLAIN, arch="test_resnet"), 2, 80, "cpu", Ranks(), compile=True)
     with pytest.raises(RuntimeError, match=r"^torch\.compile failed: .*no g\+\+ here.*; run without compile$"):
         trainer.train_step(batch())
 
