@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 def add_ridge(data: torch.Tensor, weights: torch.Tensor, ridge: float) -> torch.Tensor:
     """data + ridge * weights, except for the last column, the bias, which is free; (C, R + 1)."""
-    total = data.clone()
-    total[:, :-1].add_(weights[:, :-1], alpha=ridge)
+    total = data.add(weights, alpha=ridge)
+    total[:, -1] = data[:, -1]
     return total
 
 

@@ -138,7 +138,9 @@ class LogisticRegression:
         # The Gram matrix of the smaller side; float64, because its small eigenvalues decide the weak
         # regularisations.
         gram = _product(centred, centred.T) if count < dims else _product(centred.T, centred)
-        values, vectors = map(torch.from_numpy, scipy.linalg.eigh(gram.double().numpy(), driver="evd"))
+        values, vectors = map(
+            torch.from_numpy, scipy.linalg.eigh(gram.double().numpy(), driver="evd", overwrite_a=True)
+        )
         keep = values > 1e-7 * values[-1].clamp_min(1e-30)
         values, vectors = values[keep], vectors[:, keep]
         if count < dims:
@@ -218,12 +220,10 @@ class LogisticRegression:
 
     def _combination(self, shares: list[float]) -> _Point:
         """A share of each of the last solutions; logits are linear, so this costs no matrix product."""
-        import torch
-
-        solution, scores = torch.zeros_like(self.at.solution), torch.zeros_like(self.at.scores)
-        for share, (_, old_solution, old_scores) in zip(shares, self.path, strict=True):
-            solution.add_(old_solution, alpha=share)
-            scores.add_(old_scores, alpha=share)
+        solution, scores = (shares[0] * oldest for oldest in self.path[0][1:])
+        for share, (_, known_solution, known_scores) in zip(shares[1:], self.path[1:], strict=True):
+            solution.add_(known_solution, alpha=share)
+            scores.add_(known_scores, alpha=share)
         return self._point(solution, scores)
 
     def _newton_shares(self, shares: list[float], point: _Point, ridge: float) -> list[float]:
