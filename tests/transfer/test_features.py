@@ -89,6 +89,7 @@ def test_train_mode_would_have_been_seen_by_this_test() -> None:
     assert not torch.allclose(model(images)[:1], model(images[:1]), atol=1e-3)
 
 
+@pytest.mark.xdist_group("forkserver")
 def test_worker_processes_give_the_same_features() -> None:
     images, model = pictures(9), Probe()
     here = embed_images(model, images, SMALL, batch_size=4)

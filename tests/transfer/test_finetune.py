@@ -82,6 +82,7 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(tmp_path: Path, trained: str) 
     assert lines[0] == lines[1] and len(lines[0].splitlines()) == 3
 
 
+@pytest.mark.xdist_group("forkserver")
 def test_worker_processes_change_nothing(tmp_path: Path) -> None:
     config = dataclasses.replace(TINY, epochs=1)
     probabilities = []
