@@ -78,6 +78,6 @@ STAGES: dict[str, Stage] = {
         silence_limit_s=3600,
     ),
     "features": Stage("transfer.features:extract_features", fixed("1"), "torch", unit="images", silence_limit_s=3600),
-    "reward": Stage("transfer.score:reward", fixed("4"), "torch", unit="probes"),
-    "final": Stage("transfer.score:final", fixed("5"), "torch", unit="probes"),
+    "reward": Stage("transfer.score:reward", fixed("5"), "torch", unit="probes"),
+    "final": Stage("transfer.score:final", fixed("6"), "torch", unit="probes"),
 }
