@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import multiprocessing
 import os
 import sys
 from pathlib import Path
@@ -52,6 +53,7 @@ def forked(arguments: list[str], environment: dict[str, str], printed: str, torc
     """`main` in this environment, or torchrun with as many processes; what is printed goes to the end of a file."""
     os.environ.update(environment)
     sys.argv[1:] = arguments
+    multiprocessing.set_start_method("fork", force=True)  # as in a new interpreter: the loader's workers
     file = os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)
