@@ -53,7 +53,13 @@ def test_gradient_descent_beats_chance_on_sketches_within_few_epochs(
 ) -> None:
     """Chance is 14 %. fp32, because bf16 takes minutes on a CPU without AVX-512."""
     config = TuneConfig(
-        trained=trained, size=48, resize=48, epochs=2, batch_size=16, precision="fp32", augment=trained == "all"
+        trained=trained,
+        size=48,
+        resize=48,
+        epochs=2,
+        batch_size=16 if trained == "all" else 32,
+        precision="fp32",
+        augment=trained == "all",
     )
     result = tune(config, backbone, "tuberlin_sketch", root=SETS, out=tmp_path)
     assert result["n_train"] == 350 and result["n_test"] == 210 and result["skipped"] == {"train": [], "test": []}
