@@ -340,9 +340,11 @@ def _protocol(config: ExperimentConfig) -> tuple[str, ...]:
         if config.uniform_settings
         else "the mean over the evaluated settings, each as likely"
     )
+    stage = config.features.stage
+    features = f"images of {config.features.size} px" + ("" if stage is None else f", stage {stage} of the network")
     seeds = f"{config.final_seeds} pre-training seed{'s' if config.final_seeds > 1 else ''}"
     return (
-        f"Reward: {judged} on frozen features, by {where} inside the training split.",
+        f"Reward: {judged} on frozen features ({features}), by {where} inside the training split.",
         f"Score: the same probe fitted on the whole training split, once on the test split; {seeds}.",
         f"random is {random}; all_on is domain randomisation.",
         "chosen is the controller's most probable evaluated setting.",

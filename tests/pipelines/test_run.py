@@ -29,7 +29,15 @@ from pipelines.place import LOCAL, Place
 from pipelines.presets import DEMO, PRESETS, SMALL, tasks_under, with_budget
 from pipelines.rendering import DatasetConfig, render_command
 from pipelines.results import transfer_scores
-from pipelines.run import _check_task, _closing_text, _remove_stale_tables, _results, _some_images, run_experiment
+from pipelines.run import (
+    _check_task,
+    _closing_text,
+    _protocol,
+    _remove_stale_tables,
+    _results,
+    _some_images,
+    run_experiment,
+)
 from pipelines.stages import Stage, fixed
 from pipelines.summary import Score, Setting, Summary, Trial, load_summary
 from pipelines.tables import cached_imagenet, write_run_table
@@ -407,3 +415,8 @@ def test_a_run_leaves_its_results_and_a_second_one_computes_nothing(tmp_path: Pa
     assert [stage.computed for stage in second.stages] == [0] * len(stages)
     assert all(stage.from_store == stage.count > 0 for stage in second.stages)
     assert (second.transfer, second.trials, second.chosen) == (first.transfer, first.trials, first.chosen)
+
+
+def test_the_protocol_says_of_what_the_features_are() -> None:
+    assert "on frozen features (images of 64 px), by" in _protocol(DEMO)[0]
+    assert "on frozen features (images of 128 px, stage 3 of the network), by" in _protocol(SMALL)[0]
