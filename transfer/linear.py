@@ -25,7 +25,7 @@ import math
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import scipy.linalg
@@ -120,15 +120,15 @@ class LogisticRegression:
             raise ValueError("features hold values that are not finite")
         with _blas_threads():
             self._rotate(features - self.mean)
-        count = len(features)
+        self.count = len(features)
         self.labels = labels[None]  # (1, N)
         self.guessing = math.log(num_classes)  # objective of all-zero weights
         self.memory = Memory(history)
         rank = self.axes.shape[1]
-        self.at = self._point(torch.zeros(num_classes, rank + 1), torch.zeros(num_classes, count))
+        self.at = self._point(torch.zeros(num_classes, rank + 1), torch.zeros(num_classes, self.count))
         self.slope = self._data_gradient(self.at)
         self.curvature = class_curvature(self.at.residual)
-        self.path: list[tuple[float, torch.Tensor, torch.Tensor]] = []  # log l2, solution and scores of the last three
+        self.path: list[_Solved] = []  # the last three
 
     def _rotate(self, centred: torch.Tensor) -> None:
         """Principal axes (D, R) of the features, how they vary (R,), and the features in them, both ways."""
@@ -164,7 +164,7 @@ class LogisticRegression:
             return self._solve(l2, tolerance, max_iterations)
 
     def _solve(self, l2: float, tolerance: float, max_iterations: int) -> Fit:
-        ridge = l2 / self.labels.shape[1]
+        ridge = l2 / self.count
         before = self.curvature
         moved = self._extrapolate(math.log(l2), ridge)
         self.memory.adapt(ridge, (self.curvature / before)[:, None], newest_fits=moved)
@@ -184,8 +184,8 @@ class LogisticRegression:
             self._move(found)
             iterations += 1
         place = math.log(l2)
-        others = [known for known in self.path if known[0] != place]
-        self.path = [*others[-2:], (place, self.at.solution, self.at.scores)]
+        others = [known for known in self.path if known.place != place]
+        self.path = [*others[-2:], _Solved(place, self.at.solution, self.at.scores)]
         weight = _product(self.axes, self.at.solution[:, :-1].T)
         return Fit(l2, weight, self.at.solution[:, -1] - self.mean @ weight, iterations, converged)
 
@@ -204,7 +204,7 @@ class LogisticRegression:
 
         Of the polynomial and what a Newton step in the plane of the solutions makes of it, the better one counts.
         """
-        places = [known[0] for known in self.path]
+        places = [known.place for known in self.path]
         if len(places) < 2 or position in places:
             return False
         shares = [
@@ -220,29 +220,29 @@ class LogisticRegression:
 
     def _combination(self, shares: list[float]) -> _Point:
         """A share of each of the last solutions; logits are linear, so this costs no matrix product."""
-        solution, scores = (shares[0] * oldest for oldest in self.path[0][1:])
-        for share, (_, known_solution, known_scores) in zip(shares[1:], self.path[1:], strict=True):
-            solution.add_(known_solution, alpha=share)
-            scores.add_(known_scores, alpha=share)
+        solution, scores = shares[0] * self.path[0].solution, shares[0] * self.path[0].scores
+        for share, known in zip(shares[1:], self.path[1:], strict=True):
+            solution.add_(known.solution, alpha=share)
+            scores.add_(known.scores, alpha=share)
         return self._point(solution, scores)
 
     def _newton_shares(self, shares: list[float], point: _Point, ridge: float) -> list[float]:
         """Shares of the last solutions after a Newton step from a point that has the given ones; their sum stays 1."""
         import torch
 
-        count, known = self.labels.shape[1], list(pairwise(self.path))
-        logits = [new[2] - old[2] for old, new in known]
+        moves = list(pairwise(self.path))
+        logits = [new.scores - old.scores for old, new in moves]
         # softmax sees no shift; with the true class's logit at 0 nothing cancels where residuals are tiny
         for moved in logits:
             moved -= moved.gather(0, self.labels)
         weighted = [point.residual * moved for moved in logits]
         means = torch.stack([part.sum(0) for part in weighted])  # (K, N)
         second = torch.tensor([[torch.vdot(a.flatten(), b.flatten()) for b in logits] for a in weighted])
-        weights = torch.stack([(new[1] - old[1])[:, :-1].flatten() for old, new in known])
-        gradient = means.sum(1) / count + ridge * (weights @ point.solution[:, :-1].flatten())
-        hessian = ((second - means @ means.T) / count + ridge * (weights @ weights.T)).double()
+        weights = torch.stack([(new.solution - old.solution)[:, :-1].flatten() for old, new in moves])
+        gradient = means.sum(1) / self.count + ridge * (weights @ point.solution[:, :-1].flatten())
+        hessian = ((second - means @ means.T) / self.count + ridge * (weights @ weights.T)).double()
         size = hessian.diagonal().clamp_min(1e-30).sqrt()
-        scaled = hessian / size[:, None] / size + 1e-6 * torch.eye(len(known), dtype=torch.float64)
+        scaled = hessian / size[:, None] / size + 1e-6 * torch.eye(len(moves), dtype=torch.float64)
         steps = (torch.linalg.solve(scaled, -gradient.double() / size) / size).tolist()
         before, after = [0.0, *steps], [*steps, 0.0]
         return [share + came - went for share, came, went in zip(shares, before, after, strict=True)]
@@ -251,7 +251,7 @@ class LogisticRegression:
         import torch
 
         gradient = torch.cat([_product(point.residual, self.inputs), point.residual.sum(1)[:, None]], dim=1)
-        return gradient.div_(self.labels.shape[1])  # (C, R + 1)
+        return gradient.div_(self.count)  # (C, R + 1)
 
     def _inverse_diagonal(self, ridge: float) -> torch.Tensor:
         """H0 (C, R + 1): 1 / (variance * curvature of the class + ridge); the bias has no ridge."""
@@ -275,6 +275,14 @@ class LogisticRegression:
                 return point
             size *= min(max(-slope * size / (2 * excess), 0.1), 0.9)
         return None
+
+
+class _Solved(NamedTuple):
+    """What is kept of a solved problem for the starts of the next ones."""
+
+    place: float  # log l2
+    solution: torch.Tensor  # (C, R + 1)
+    scores: torch.Tensor  # (C, N)
 
 
 @dataclass(frozen=True)
