@@ -120,11 +120,12 @@ def extract_features(
     else:
         model, info = load_backbone(backbone, device=device)
         source, normalisation = f"{info.arch} sha256:{info.digest}", (info.mean, info.std)
+    name = source if isinstance(backbone, torch.nn.Module) else str(backbone)
     if config.stage is not None:
         try:
             model = up_to_stage(model, config.stage)
         except ValueError as error:
-            raise ValueError(f"backbone {visible(str(backbone))}: {error}") from None
+            raise ValueError(f"backbone {visible(name)}: {error}") from None
     identity = {
         "config": asdict(config),
         "task": task.name,
@@ -161,7 +162,7 @@ def extract_features(
             )
         readable = len(found[split].kept)
         check_readable(task.name, split, len(images), readable, found[split].skipped, config.max_unreadable)
-        _check_finite(found[split], images, source if isinstance(backbone, torch.nn.Module) else str(backbone))
+        _check_finite(found[split], images, name)
         before += len(images)
 
     tensors, rows = _collect(task, parts, found)

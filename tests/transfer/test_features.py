@@ -246,6 +246,8 @@ def test_networks_that_may_not_run_part_by_part_have_no_stages(tmp_path: Path) -
         ValueError, match=r"^backbone random:densenet121: DenseNet has no stage 3; allowed: stages 1 to 4 of"
     ):
         extract_features(config, "random:densenet121", toy_task(), out=tmp_path / "out")
+    with pytest.raises(ValueError, match=r"^backbone Probe: Probe has no stage 3; allowed: stages 1 to 4 of a ResNet$"):
+        extract_features(config, Probe(), toy_task(), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
