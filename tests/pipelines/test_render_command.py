@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -60,12 +60,15 @@ def test_a_cluster_wants_a_directory_and_options_that_fit(tmp_path: Path, refuse
 
 
 @pytest.mark.blender
-def test_a_gpu_that_blender_does_not_find_is_one_line_and_nothing_is_rendered(tmp_path: Path, refused: Refusal) -> None:
+@pytest.mark.parametrize("device", ["cuda", "hip"])
+def test_a_gpu_that_blender_does_not_find_is_one_line_and_nothing_is_rendered(
+    tmp_path: Path, refused: Refusal, device: Literal["cuda", "hip"]
+) -> None:
     pytest.importorskip("bpy", reason="rendering needs the bpy wheel")
-    if gpu_names("hip"):
-        pytest.skip("this machine has an AMD GPU")
-    line = refused(1, "--out", tmp_path / "set", "--size", "16", "--device", "hip")
-    assert line == "simpath: device 'hip' was asked for, but Blender finds no HIP device here"
+    if gpu_names(device):
+        pytest.skip("this machine has such a GPU")
+    line = refused(1, "--out", tmp_path / "set", "--size", "16", "--device", device)
+    assert line == f"simpath: device '{device}' was asked for, but Blender finds no {device.upper()} device here"
     assert list((tmp_path / "set").glob("[!.]*")) == []
 
 
