@@ -38,7 +38,10 @@ def evaluate_command(
     root: str | None = None,
 ) -> Words | None:
     """The `simpath evaluate` whose score is that of the stages `features` and `final`."""
-    if features != FeatureConfig(features.size, features.resize, stage=features.stage, split=features.split):
+    sayable = FeatureConfig(
+        features.size, features.resize, stage=features.stage, grid=features.grid, split=features.split
+    )
+    if features != sayable:
         return None
     if score != ScoreConfig(score.method, score.selection, sweep=score.sweep, k=score.k, seed=score.seed):
         return None
@@ -46,6 +49,7 @@ def evaluate_command(
     words += () if root is None else ("--root", root)
     words += ("--size", str(features.size), "--resize", str(features.resize), "--split", features.split)
     words += () if features.stage is None else ("--stage", str(features.stage))
+    words += () if features.grid == 1 else ("--grid", str(features.grid))
     if score.method == "linear":
         words += ("--selection", score.selection, "--sweep", score.sweep)
     else:

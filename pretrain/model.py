@@ -117,8 +117,8 @@ def remove_classifier(model: nn.Module, arch: str) -> int:
     return int(width)  # type: ignore[arg-type]
 
 
-def up_to_stage(model: nn.Module, stage: int) -> nn.Module:
-    """The network as far as a stage, average-pooled: (B, 3, S, S) to (B, channels of the stage).
+def up_to_stage(model: nn.Module, stage: int, grid: int = 1) -> nn.Module:
+    """The network as far as a stage, averaged in cells: (B, 3, S, S) to (B, channels of the stage * grid * grid).
 
     Args:
         model: a ResNet of torchvision or timm, whose stages are called layer1 to layer4.
@@ -132,7 +132,7 @@ def up_to_stage(model: nn.Module, stage: int) -> nn.Module:
         raise ValueError(f"{type(model).__name__} has no stage {stage}; allowed: stages 1 to 4 of a ResNet")
     names = list(parts)
     kept = {name: parts[name] for name in names[: names.index(f"layer{stage}") + 1]}
-    return nn.Sequential(OrderedDict(kept, pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten()))
+    return nn.Sequential(OrderedDict(kept, pool=nn.AdaptiveAvgPool2d(grid), flat=nn.Flatten()))
 
 
 def check_backbone(arch: str, *, size: int, drop_path: float) -> None:

@@ -62,6 +62,7 @@ def evaluate(
     size: int | None = None,
     resize: int | None = None,
     stage: int | None = None,
+    grid: int | None = None,
     epochs: int | None = None,
     seeds: tuple[int, ...] | None = None,
     split: Literal["published", "grouped"] = "published",
@@ -104,6 +105,7 @@ def evaluate(
         resize: short side before the centre crop; default: 8/7 of `size`, the usual 256 for 224.
         stage: 1 to 4: knn and linear see the average-pooled output of that stage of a ResNet instead of its last
             features.
+        grid: with --stage: its output is averaged in grid x grid cells instead of over the image; default: 1.
         epochs: of the trained methods; default: the method's.
         seeds: of the trained methods, one network each; default: the method's.
         split: grouped keeps patients, lesions and leaves on one side, where the task knows them.
@@ -135,6 +137,8 @@ def evaluate(
             raise UsageError(f"--selection and --sweep are options of linear alone, not of {method}")
         if method not in ("knn", "linear") and stage is not None:
             raise UsageError(f"--stage is an option of knn and linear alone, not of {method}")
+        if grid is not None and stage is None:
+            raise UsageError("--grid is an option of --stage, which is missing")
         if method != "knn" and k is not None:
             raise UsageError(f"--k is an option of knn alone, not of {method}")
     if split_seed:
@@ -156,7 +160,7 @@ def evaluate(
                         stage=stage,
                         split=split,
                         split_seed=split_seed,
-                        **_given(precision=precision, max_unreadable=max_unreadable),
+                        **_given(grid=grid, precision=precision, max_unreadable=max_unreadable),
                     )
                     score = ScoreConfig(
                         method="knn" if method == "knn" else "linear",
