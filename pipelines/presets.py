@@ -44,7 +44,7 @@ SMALL = ExperimentConfig(
     ),
     num_images=960,
     pretrain=PRETRAIN_SMALL,
-    features=FeatureConfig(size=128, resize=128, stage=3, grid=2),
+    features=FeatureConfig(size=128, resize=128, stage=3, pool="gem"),
     score=ScoreConfig(method="linear", selection="cv"),
     controller=ReinforceConfig(budget=4, in_flight=2),
     final_seeds=3,

@@ -39,7 +39,7 @@ def evaluate_command(
 ) -> Words | None:
     """The `simpath evaluate` whose score is that of the stages `features` and `final`."""
     sayable = FeatureConfig(
-        features.size, features.resize, stage=features.stage, grid=features.grid, split=features.split
+        features.size, features.resize, stage=features.stage, pool=features.pool, split=features.split
     )
     if features != sayable:
         return None
@@ -49,7 +49,7 @@ def evaluate_command(
     words += () if root is None else ("--root", root)
     words += ("--size", str(features.size), "--resize", str(features.resize), "--split", features.split)
     words += () if features.stage is None else ("--stage", str(features.stage))
-    words += () if features.grid == 1 else ("--grid", str(features.grid))
+    words += () if features.pool == "avg" else ("--pool", features.pool)
     if score.method == "linear":
         words += ("--selection", score.selection, "--sweep", score.sweep)
     else:

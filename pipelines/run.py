@@ -340,9 +340,9 @@ def _protocol(config: ExperimentConfig) -> tuple[str, ...]:
         if config.uniform_settings
         else "the mean over the evaluated settings, each as likely"
     )
-    stage, grid = config.features.stage, config.features.grid
+    stage = config.features.stage
     features = f"images of {config.features.size} px" + ("" if stage is None else f", stage {stage} of the network")
-    features += "" if grid == 1 else f" in {grid} x {grid} cells"
+    features += ", generalised mean" if config.features.pool == "gem" else ""
     seeds = f"{config.final_seeds} pre-training seed{'s' if config.final_seeds > 1 else ''}"
     return (
         f"Reward: {judged} on frozen features ({features}), by {where} inside the training split.",

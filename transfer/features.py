@@ -44,11 +44,11 @@ class FeatureConfig:
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16 is twice as fast on CPUs that have it and moves cross-validated accuracy by up to 0.7 points."""
     stage: int | None = None
-    """1 to 4: the average-pooled output of that stage of a ResNet instead of the backbone's last features. Inner stages
-    may transfer better to tasks unlike what was trained on (Evci et al. 2022, Head2Toe)."""
-    grid: int = 1
-    """With a stage: its output is averaged in grid x grid cells, side by side in the features, so that a probe sees
-    where something is, as probes of inner stages do since Zhang et al. 2016 (Colorful Image Colorization)."""
+    """1 to 4: the pooled output of that stage of a ResNet instead of the backbone's last features. Inner stages may
+    transfer better to tasks unlike what was trained on (Evci et al. 2022, Head2Toe)."""
+    pool: Literal["avg", "gem"] = "avg"
+    """How a stage's output is pooled over the image; gem: generalised mean, where few strong responses, as those to
+    lines on a blank page, weigh more (`pretrain.model.GeneralizedMean`)."""
     split: Literal["published", "grouped"] = "published"
     """`grouped` keeps patients, lesions and leaves on one side, where the task knows them."""
     split_seed: int = 0
@@ -60,10 +60,10 @@ class FeatureConfig:
             raise ValueError(f"size {self.size} and resize {self.resize}: need 8 <= size <= resize")
         if self.stage not in (None, 1, 2, 3, 4):
             raise ValueError(f"stage {self.stage}: allowed are 1 to 4, the stages of a ResNet")
-        cells = 1 if self.stage is None else -(-self.size // 2 ** (self.stage + 1))
-        if not 1 <= self.grid <= cells:
-            where = "without a stage" if self.stage is None else f"the side of stage {self.stage} at {self.size} px"
-            raise ValueError(f"grid {self.grid}: allowed are 1 to {cells}, {where}")
+        if self.pool not in ("avg", "gem"):
+            raise ValueError(f"pool {self.pool!r}: allowed are avg and gem")
+        if self.pool != "avg" and self.stage is None:
+            raise ValueError(f"pool {self.pool} without a stage: the backbone pools its last features itself")
         if not 0 <= self.max_unreadable < 1:
             raise ValueError(f"max_unreadable {self.max_unreadable}: a share from 0 to below 1")
 
@@ -130,7 +130,7 @@ def extract_features(
     name = source if isinstance(backbone, torch.nn.Module) else str(backbone)
     if config.stage is not None:
         try:
-            model = up_to_stage(model, config.stage, config.grid)
+            model = up_to_stage(model, config.stage, config.pool)
         except ValueError as error:
             raise ValueError(f"backbone {visible(name)}: {error}") from None
     identity = {

@@ -62,7 +62,7 @@ def evaluate(
     size: int | None = None,
     resize: int | None = None,
     stage: int | None = None,
-    grid: int | None = None,
+    pool: Literal["avg", "gem"] | None = None,
     epochs: int | None = None,
     seeds: tuple[int, ...] | None = None,
     split: Literal["published", "grouped"] = "published",
@@ -103,9 +103,9 @@ def evaluate(
         k: neighbours of knn; default: 5.
         size: input side in pixels, 64 for backbones that were pre-trained at 64; default: 224, lesion 32.
         resize: short side before the centre crop; default: 8/7 of `size`, the usual 256 for 224.
-        stage: 1 to 4: knn and linear see the average-pooled output of that stage of a ResNet instead of its last
-            features.
-        grid: with --stage: its output is averaged in grid x grid cells instead of over the image; default: 1.
+        stage: 1 to 4: knn and linear see the pooled output of that stage of a ResNet instead of its last features.
+        pool: with --stage: how it is pooled over the image, by average (the default) or generalised mean, which suits
+            line drawings.
         epochs: of the trained methods; default: the method's.
         seeds: of the trained methods, one network each; default: the method's.
         split: grouped keeps patients, lesions and leaves on one side, where the task knows them.
@@ -137,8 +137,8 @@ def evaluate(
             raise UsageError(f"--selection and --sweep are options of linear alone, not of {method}")
         if method not in ("knn", "linear") and stage is not None:
             raise UsageError(f"--stage is an option of knn and linear alone, not of {method}")
-        if grid is not None and stage is None:
-            raise UsageError("--grid is an option of --stage, which is missing")
+        if pool is not None and stage is None:
+            raise UsageError("--pool is an option of --stage, which is missing")
         if method != "knn" and k is not None:
             raise UsageError(f"--k is an option of knn alone, not of {method}")
     if split_seed:
@@ -160,7 +160,7 @@ def evaluate(
                         stage=stage,
                         split=split,
                         split_seed=split_seed,
-                        **_given(grid=grid, precision=precision, max_unreadable=max_unreadable),
+                        **_given(pool=pool, precision=precision, max_unreadable=max_unreadable),
                     )
                     score = ScoreConfig(
                         method="knn" if method == "knn" else "linear",

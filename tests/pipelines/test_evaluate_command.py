@@ -132,7 +132,7 @@ def test_options_of_training_are_refused_where_nothing_is_trained(
     ("method", "given", "message"),
     [
         ("knn", {"k": 0}, "k 0"),
-        ("linear", {"grid": 2}, "--grid is an option of --stage, which is missing"),
+        ("linear", {"pool": "avg"}, "--pool is an option of --stage, which is missing"),
         ("finetune", {"stage": 3}, "--stage is an option of knn and linear alone, not of finetune"),
         ("linear", {"k": 20}, "--k is an option of knn alone, not of linear"),
         ("finetune", {"k": 5}, "--k is an option of knn alone, not of finetune"),

@@ -419,4 +419,4 @@ def test_a_run_leaves_its_results_and_a_second_one_computes_nothing(tmp_path: Pa
 
 def test_the_protocol_says_of_what_the_features_are() -> None:
     assert "on frozen features (images of 64 px), by" in _protocol(DEMO)[0]
-    assert "on frozen features (images of 128 px, stage 3 of the network), by" in _protocol(SMALL)[0]
+    assert "on frozen features (images of 128 px, stage 3 of the network, generalised mean), by" in _protocol(SMALL)[0]

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -223,20 +223,21 @@ def test_backbones_are_found_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arch", ["resnet18", "test_resnet"])
-@pytest.mark.parametrize(("stage", "grid"), [(1, 1), (2, 2), (3, 1), (4, 1)])
-def test_a_stage_is_the_pooled_output_of_its_layer(tmp_path: Path, arch: str, stage: int, grid: int) -> None:
+@pytest.mark.parametrize(("stage", "pool"), [(1, "avg"), (2, "gem"), (3, "avg"), (4, "avg")])
+def test_a_stage_is_the_pooled_output_of_its_layer(
+    tmp_path: Path, arch: str, stage: int, pool: Literal["avg", "gem"]
+) -> None:
     name, task = f"random:{arch}", toy_task()
     plain = FeatureConfig(size=32, resize=32)
-    summary = extract_features(dataclasses.replace(plain, stage=stage, grid=grid), name, task, out=tmp_path / "stage")
+    summary = extract_features(dataclasses.replace(plain, stage=stage, pool=pool), name, task, out=tmp_path / "stage")
     model, info = load_backbone(name)
     seen: list[torch.Tensor] = []
 
-    def cells(*given: Any) -> None:
-        output = given[2]  # (B, channels, side, side), whose side the grid divides
-        side = output.shape[-1] // grid
-        seen.append(output.unfold(2, side, side).unfold(3, side, side).mean((4, 5)).flatten(1))
+    def pooled(*given: Any) -> None:
+        power = 3.0 if pool == "gem" else 1.0
+        seen.append((given[2].double() ** power).mean((2, 3)).float() ** (1 / power))
 
-    model.get_submodule(f"layer{stage}").register_forward_hook(cells)
+    model.get_submodule(f"layer{stage}").register_forward_hook(pooled)
     last = embed_images(model, task.train, plain, normalisation=(info.mean, info.std)).features
     found = torch.from_numpy(load_file(tmp_path / "stage" / "features.safetensors")["train.x"])
     torch.testing.assert_close(found, torch.cat(seen), rtol=1e-4, atol=1e-5)
@@ -258,20 +259,20 @@ def test_networks_that_may_not_run_part_by_part_have_no_stages(tmp_path: Path) -
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("options", [{"size": 64, "resize": 32}, {"size": 4}, {"stage": 5}, {"max_unreadable": 1.0}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"size": 64, "resize": 32},
+        {"size": 4},
+        {"stage": 5},
+        {"pool": "gem"},
+        {"pool": "max", "stage": 3},
+        {"max_unreadable": 1.0},
+    ],
+)
 def test_impossible_settings_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         FeatureConfig(**options)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("stage", "grid", "allowed"),
-    [(3, 5, "1 to 4, the side of stage 3 at 50 px"), (3, 0, "1 to 4, the"), (None, 2, "1 to 1, without a stage")],
-)
-def test_more_cells_than_a_stage_has_positions_are_refused(stage: int | None, grid: int, allowed: str) -> None:
-    with pytest.raises(ValueError, match=f"^grid {grid}: allowed are {allowed}"):
-        FeatureConfig(size=50, resize=50, stage=stage, grid=grid)
-    assert FeatureConfig(size=50, resize=50, stage=3, grid=4).grid == 4  # of the 4 x 4 positions
 
 
 def test_names_of_an_old_encoding_are_kept(tmp_path: Path) -> None:
