@@ -7,13 +7,16 @@ appears is the word to stop.
 
 Why not torchrun by hand: it answers SIGTERM with status 1, whatever its ranks have saved, and kills after 30 s.
 
-`python -m pipelines.training WORK`, started by torchrun, is one rank.
+This module as a program, `python -m pipelines.training WORK` started by torchrun, is one rank. On CPUs torchrun forks
+the ranks from a process that has imported all they need, which takes longer than a short training; on GPUs each starts
+an interpreter of its own.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
 import os
 import select
 import signal
@@ -44,6 +47,7 @@ log = logging.getLogger(__name__)
 STOP_NAME, PRINTED_NAME = "stop", "printed"
 _POLL_S = 0.5
 _END_GRACE_S = 20.0
+_FORKING = "import pretrain.run, timm.optim, torchvision; from torch.distributed.run import main; main()"
 
 
 def check_processes(config: PretrainConfig, processes: int) -> None:
@@ -148,7 +152,7 @@ def _train_in_ranks(
     ends: dict[str, str] = {}
     with (
         tempfile.TemporaryDirectory(prefix="simpath-ranks-") as folder,
-        _torchrun(processes, knobs["threads"], work, Path(folder), quiet) as group,
+        _torchrun(processes, knobs, work, Path(folder), quiet) as group,
     ):
         for message in _messages(group):
             if stop is not None and stop():
@@ -172,19 +176,23 @@ def _train_in_ranks(
 
 @contextmanager
 def _torchrun(
-    processes: int, threads: int, work: dict[str, Any], folder: Path, quiet: bool
+    processes: int, knobs: dict[str, Any], work: dict[str, Any], folder: Path, quiet: bool
 ) -> Iterator[subprocess.Popen[bytes]]:
     """The ranks and the process that watches over them: if one fails, it ends the others."""
     # torchrun leaves a directory of log files, all empty here, wherever it is told to
-    launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", f"--log-dir={folder}"]
+    options = ["--standalone", f"--nproc-per-node={processes}", f"--log-dir={folder}"]
+    if knobs["device"] == "cuda":
+        launcher = ["-m", "torch.distributed.run", *options, "-m", "pipelines.training"]
+    else:
+        launcher = ["-c", _FORKING, *options, "--start-method=fork", "--run-path", str(Path(__file__).absolute())]
     work = {**work, "stop": str(folder / STOP_NAME)}
     with (folder / PRINTED_NAME).open("wb") as printed:
         group = subprocess.Popen(  # nosec B603 # our own module, arguments as a list
-            [sys.executable, "-m", *launcher, "-m", "pipelines.training", json.dumps(work)],
+            [sys.executable, *launcher, json.dumps(work)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=printed if quiet else None,
-            env=child_environment(os.environ, threads, ()),
+            env=child_environment(os.environ, knobs["threads"], ()),
             bufsize=0,
             start_new_session=True,  # Ctrl-C and a signal to the whole group reach this process, which stops the ranks
         )
@@ -279,12 +287,15 @@ class _Sender(logging.Handler):
 
 
 def _end_with_stdin() -> None:
-    """The process that started the ranks is gone when stdin ends."""
-    sys.stdin.read()
+    """The process that started the ranks is gone when stdin ends, whose Python object a forked rank has lost."""
+    os.read(0, 1)
     os._exit(1)
 
 
 if __name__ == "__main__":
     from pretrain.ranks import end_process
 
-    end_process(main())
+    status = main()
+    # a forked rank has to return; what Python would clean up afterwards it leaves alone anyway
+    if status or multiprocessing.parent_process() is None:
+        end_process(status)
