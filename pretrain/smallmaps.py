@@ -23,13 +23,15 @@ MIN_WEIGHTS = 2**17
 class SmallMapConv2d(nn.Conv2d):
     """A convolution without bias that multiplies matrices where its output has few positions, in fp32 on the CPU.
 
-    Same parameters, names and results (up to rounding) as the `nn.Conv2d` it stands in for.
+    Only where gradients are recorded: FLOPs are counted, and inference is timed, of the plain convolution. Same
+    parameters, names and results (up to rounding) as the `nn.Conv2d` it stands in for.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C', H', W')."""
         height, width = (_outputs(side, self.kernel_size[0], self.stride[0]) for side in x.shape[-2:])
-        if height * width > MAX_POSITIONS or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+        here = x.device.type == "cpu" and torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
+        if not here or height * width > MAX_POSITIONS:
             return super().forward(x)
         images, kernel, stride = x.permute(0, 2, 3, 1), self.weight.permute(0, 2, 3, 1), self.stride[0]
         if self.kernel_size[0] == 1:
@@ -53,13 +55,17 @@ class _Products(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, kernel = ctx.saved_tensors
-        grad, to_x, to_kernel = grads[0].contiguous(), torch.zeros_like(x), torch.zeros_like(kernel)
-        for position, seen, taps in _products(grad, to_x, kernel, ctx.stride):
-            seen.addmm_(position, taps)
-        for position, seen, taps in _products(grad, x, to_kernel, ctx.stride):
-            taps.addmm_(position.t(), seen)
+        grad = grads[0].contiguous()
+        to_x = torch.zeros_like(x) if ctx.needs_input_grad[0] else None
+        to_kernel = torch.zeros_like(kernel) if ctx.needs_input_grad[1] else None
+        if to_x is not None:
+            for position, seen, taps in _products(grad, to_x, kernel, ctx.stride):
+                seen.addmm_(position, taps)
+        if to_kernel is not None:
+            for position, seen, taps in _products(grad, x, to_kernel, ctx.stride):
+                taps.addmm_(position.t(), seen)
         return to_x, to_kernel, None
 
 

@@ -69,6 +69,8 @@ class TuningRun:
         import torch
         from torch import nn
 
+        from pretrain.smallmaps import use_products_on_small_maps
+
         self.config, self.recipe, self.task, self.images = config, recipe, task, train
         self.device, self.workers, self.out = device, workers, out
         self.normalisation = (info.mean, info.std)
@@ -80,6 +82,7 @@ class TuningRun:
         )
         self.network, self.head = network, head.to(device)
         network.requires_grad_(config.trained == "all")
+        use_products_on_small_maps(network)
         self.model = nn.ModuleDict({"network": network, "head": head})
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.SGD(

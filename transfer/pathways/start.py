@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from pretrain.checkpoint import load_backbone, load_weights, read_backbone, save_backbone, sha256_file
+from pretrain.smallmaps import use_products_on_small_maps
 from transfer.images import IMAGENET_MEAN, IMAGENET_STD
 from transfer.pathways.config import LesionConfig, PathwayConfig
 from transfer.pathways.resnet import ARCHITECTURES, GatedResNet, build_gated_resnet, gate_backbone
@@ -91,6 +92,7 @@ def starting_point(
 
     def placed(network: GatedResNet) -> GatedResNet:
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        use_products_on_small_maps(network)
         return network
 
     if isinstance(config, LesionConfig):
