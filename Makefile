@@ -10,9 +10,15 @@ export PYTHONDONTWRITEBYTECODE :=
 install: .venv/installed
 
 # PyTorch, Blender and the rest: about 6 GB and a few minutes. Not compiled: of 18,000 files most are never imported.
+# pip works on one core, so what is largest comes first and side by side: CUDA's libraries, and all else.
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-compile -c constraints.txt
+LARGE := torch torchvision pyoidn scipy opencv-python-headless "bpy; python_version == '3.11'"
+
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --no-compile -c constraints.txt -e '.[render,dev]'
+	sed -nE 's/^(nvidia-|triton==).*/&; sys_platform == "linux" and platform_machine == "x86_64"/p' constraints.txt >.venv/cuda.txt
+	$(PIP) --no-deps -r .venv/cuda.txt & $(PIP) --no-deps $(LARGE) && wait $$!
+	$(PIP) -e '.[render,dev]'
 	touch $@
 
 demo: install
