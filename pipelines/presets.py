@@ -34,10 +34,10 @@ DEMO = ExperimentConfig(
 
 # simpath run small --tasks DIR --out OUT
 # 4 settings x 960 images of 64 px, 40 epochs of ResNet-18 at 48 px, three seeds for the final rows; features at 128 px,
-# since thin lines are lost at 64, and of stage 3, since the last one is left behind by so short a training
-# (docs/decisions.md). At most 12 pre-trainings: meant for 90 minutes of 2 cores, took 92 beside other work. With more
-# time or cores, --budget 10 looks further. The goal is 10 points over random weights on line drawings: 27 on
-# omniglot_small and 9 on tuberlin_sketch (docs/results.md).
+# since thin lines are lost at 64, and of stage 3, since the last one is left behind by so short a training, by
+# generalised mean, since few places of a drawing say anything (docs/decisions.md). At most 12 pre-trainings: 82 minutes
+# of 2 cores. With more time or cores, --budget 10 looks further. The goal is 10 points over random weights on line
+# drawings: 22 on omniglot_small and 14 on tuberlin_sketch (docs/results.md).
 SMALL = ExperimentConfig(
     render=RenderConfig(
         size=64, samples=16, denoiser="none", images_per_shard=240, catalog=CatalogConfig(num_classes=60)

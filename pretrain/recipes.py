@@ -4,7 +4,7 @@
 |---|---|---|---|
 | paper | simpath pretrain --recipe paper --device cuda --workers 16 | 19 minutes of one H100 | 76.8 % and 88.7 % |
 | paper-sgd | simpath pretrain --recipe paper-sgd --device cuda --workers 16 | as paper, at most | not measured |
-| small | simpath pretrain --recipe small | part of 92 minutes on two cores | 70.5 % against 61.3 % |
+| small | simpath pretrain --recipe small | part of 82 minutes on two cores | 71.3 % against 61.2 % |
 | demo | simpath pretrain --recipe demo | part of 8.6 minutes on two cores | 40.0 % against 4.2 % |
 
 paper: the cost is that of 4 million images (100 epochs of 40,000) at 3,584 images/s from shards, with 16 cores beside
