@@ -125,7 +125,7 @@ class GeneralizedMean(nn.Module):
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x.pow(3).mean((2, 3)).pow(1 / 3)
+        return x.float().pow(3).mean((2, 3)).pow(1 / 3)
 
 
 def up_to_stage(model: nn.Module, stage: int, pool: Literal["avg", "gem"] = "avg") -> nn.Module:

@@ -70,7 +70,11 @@ class _Products(torch.autograd.Function):
 
 
 def _products(y: Tensor, x: Tensor, kernel: Tensor, stride: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Views: an output position (B, C'), what it sees of a row of the images (B, n C), the taps for it (C', n C)."""
+    """Views, to read or to add to, for each output position and row of the images that it sees.
+
+    Yields:
+        The position (B, C'), the part of the row (B, n C), the taps for it (C', n C).
+    """
     k = kernel.shape[1]
     for i in range(y.shape[1]):
         for j in range(y.shape[2]):
@@ -78,7 +82,7 @@ def _products(y: Tensor, x: Tensor, kernel: Tensor, stride: int) -> Iterator[tup
             first, last = max(left, 0), min(left + k, x.shape[2])
             for row in range(max(top, 0), min(top + k, x.shape[1])):
                 taps = kernel[:, row - top, first - left : last - left]
-                yield y[:, i, j], x[:, row, first:last].flatten(1), taps.flatten(1)
+                yield y[:, i, j], x[:, row, first:last].view(len(x), -1), taps.view(len(taps), -1)
 
 
 def _outputs(side: int, k: int, stride: int) -> int:

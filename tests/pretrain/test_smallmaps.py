@@ -1,5 +1,7 @@
 """Convolutions over tiny maps as matrix products."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -30,6 +32,21 @@ def test_results_and_gradients_are_those_of_the_convolution(kernel: int, stride:
         answers.append((y.detach(), x.grad, conv.weight.grad))
     for expected, got in zip(*answers, strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_frozen_kernel_and_inference() -> None:
+    torch.manual_seed(0)
+    plain = nn.Conv2d(512, 512, 3, padding=1, bias=False).to(memory_format=torch.channels_last)
+    ours = copy.deepcopy(plain).requires_grad_(False)
+    use_products_on_small_maps(ours)
+    images = torch.randn(3, 512, 2, 2).to(memory_format=torch.channels_last)
+    seen = [images.clone().requires_grad_() for _ in range(2)]
+    for conv, x in zip((plain, ours), seen, strict=True):
+        conv(x).square().sum().backward()
+    assert ours.weight.grad is None
+    torch.testing.assert_close(seen[1].grad, seen[0].grad, rtol=1e-4, atol=1e-3)
+    with torch.no_grad():
+        assert torch.equal(ours(images), plain(images))  # the very kernel
 
 
 @pytest.mark.parametrize(
