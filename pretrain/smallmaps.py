@@ -78,15 +78,19 @@ def _products(y: Tensor, x: Tensor, kernel: Tensor, stride: int) -> Iterator[tup
     k = kernel.shape[1]
     for i in range(y.shape[1]):
         for j in range(y.shape[2]):
-            top, left = i * stride - k // 2, j * stride - k // 2
+            top, left = i * stride - _padding(k), j * stride - _padding(k)
             first, last = max(left, 0), min(left + k, x.shape[2])
             for row in range(max(top, 0), min(top + k, x.shape[1])):
                 taps = kernel[:, row - top, first - left : last - left]
                 yield y[:, i, j], x[:, row, first:last].view(len(x), -1), taps.view(len(taps), -1)
 
 
+def _padding(k: int) -> int:
+    return (k - 1) // 2
+
+
 def _outputs(side: int, k: int, stride: int) -> int:
-    return (side + 2 * (k // 2) - k) // stride + 1
+    return (side + 2 * _padding(k) - k) // stride + 1
 
 
 def use_products_on_small_maps(model: nn.Module) -> None:
@@ -105,6 +109,6 @@ def _fits(conv: nn.Conv2d) -> bool:
         and conv.dilation == (1, 1)
         and conv.kernel_size == (k, k)
         and conv.stride[0] == conv.stride[1]
-        and conv.padding == ((k - 1) // 2, (k - 1) // 2)
+        and conv.padding == (_padding(k), _padding(k))
         and conv.padding_mode == "zeros"
     )

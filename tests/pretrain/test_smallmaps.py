@@ -10,12 +10,13 @@ from pretrain.smallmaps import SmallMapConv2d, use_products_on_small_maps
 
 
 @pytest.mark.parametrize(
-    ("kernel", "stride", "side"), [(3, 1, 2), (3, 2, 3), (3, 2, 8), (1, 2, 3), (1, 1, 4), (3, 1, 5)]
+    ("kernel", "stride", "side"),
+    [(3, 1, 2), (3, 2, 3), (3, 2, 8), (1, 2, 3), (1, 1, 4), (3, 1, 5), (2, 2, 4), (5, 1, 3)],
 )
 def test_results_and_gradients_are_those_of_the_convolution(kernel: int, stride: int, side: int) -> None:
     torch.manual_seed(0)
-    plain = nn.Conv2d(256, 512, kernel, stride, kernel // 2, bias=False).to(memory_format=torch.channels_last)
-    ours = nn.Conv2d(256, 512, kernel, stride, kernel // 2, bias=False).to(memory_format=torch.channels_last)
+    plain = nn.Conv2d(256, 512, kernel, stride, (kernel - 1) // 2, bias=False).to(memory_format=torch.channels_last)
+    ours = nn.Conv2d(256, 512, kernel, stride, (kernel - 1) // 2, bias=False).to(memory_format=torch.channels_last)
     ours.load_state_dict(plain.state_dict())
     use_products_on_small_maps(ours)
     assert type(ours) is SmallMapConv2d
