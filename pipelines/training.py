@@ -8,8 +8,8 @@ appears is the word to stop.
 Why not torchrun by hand: it answers SIGTERM with status 1, whatever its ranks have saved, and kills after 30 s.
 
 This module as a program, `python -m pipelines.training WORK` started by torchrun, is one rank. On CPUs torchrun forks
-the ranks from a process that has imported all they need, which takes longer than a short training; on GPUs each starts
-an interpreter of its own.
+the ranks from a process that has imported all they need, for importing takes longer than a short training; on GPUs
+each starts an interpreter of its own.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def _train_in_ranks(
     ends: dict[str, str] = {}
     with (
         tempfile.TemporaryDirectory(prefix="simpath-ranks-") as folder,
-        _torchrun(processes, knobs, work, Path(folder), quiet) as group,
+        _torchrun(processes, work, Path(folder), quiet) as group,
     ):
         for message in _messages(group):
             if stop is not None and stop():
@@ -175,13 +175,11 @@ def _train_in_ranks(
 
 
 @contextmanager
-def _torchrun(
-    processes: int, knobs: dict[str, Any], work: dict[str, Any], folder: Path, quiet: bool
-) -> Iterator[subprocess.Popen[bytes]]:
+def _torchrun(processes: int, work: dict[str, Any], folder: Path, quiet: bool) -> Iterator[subprocess.Popen[bytes]]:
     """The ranks and the process that watches over them: if one fails, it ends the others."""
     # torchrun leaves a directory of log files, all empty here, wherever it is told to
     options = ["--standalone", f"--nproc-per-node={processes}", f"--log-dir={folder}"]
-    if knobs["device"] == "cuda":
+    if work["knobs"]["device"] == "cuda":
         launcher = ["-m", "torch.distributed.run", *options, "-m", "pipelines.training"]
     else:
         launcher = ["-c", _FORKING, *options, "--start-method=fork", "--run-path", str(Path(__file__).absolute())]
@@ -192,7 +190,7 @@ def _torchrun(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=printed if quiet else None,
-            env=child_environment(os.environ, knobs["threads"], ()),
+            env=child_environment(os.environ, work["knobs"]["threads"], ()),
             bufsize=0,
             start_new_session=True,  # Ctrl-C and a signal to the whole group reach this process, which stops the ranks
         )
