@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from transfer.pathways import executors
 from transfer.pathways.cost import count_flops, network_cost
 from transfer.pathways.executors import (
     ChoiceUnit,
@@ -231,7 +232,7 @@ def test_no_block_asks_the_host_about_its_rows(arch: str, kind: str, monkeypatch
     monkeypatch.undo()
     assert counter.names["aten::convolution"] >= 6
     assert not any(counter.names[name] for name in SynchronisationCounter.FORCED)
-    assert dict(calls) == {"cpu": 1, "tolist": 1}  # the list is made of what has come to the host
+    assert dict(calls) == {"cpu": 1, "tolist": 1, "numpy": 1}  # list and array are made of what has come to the host
 
 
 @pytest.mark.gpu
@@ -261,24 +262,59 @@ def test_row_plan_puts_the_rows_of_each_way_side_by_side_and_restores_their_orde
     plan = plan_rows(decisions)
     assert plan.counts == tuple(decisions.sum(dim=0).int().tolist())
     rows = torch.arange(8)
-    for unit, (ones, move) in enumerate(zip(plan.counts, plan.moves, strict=True)):
-        assert (move is None) == (unit in constant)
-        if move is not None:
+    for unit, (ones, pairs, move) in enumerate(zip(plan.counts, plan.swaps, plan.moves, strict=True)):
+        assert (move is None) == (pairs is None) == (unit in constant)
+        if move is not None and pairs is not None:
+            swapped = rows.clone()
+            for one, other in pairs:  # a pair for each row on the wrong side, and no other row moves
+                swapped[[one, other]] = swapped[[other, one]]
+            assert len(pairs) == int((decisions[rows[:ones], unit] == 0).sum())
             rows = rows[move]
+            assert torch.equal(rows, swapped)
             assert decisions[rows[:ones], unit].all() and not decisions[rows[ones:], unit].any()
     assert (plan.restore is None) == (len(constant) == 5)
     if plan.restore is not None:
         assert torch.equal(rows[plan.restore], torch.arange(8))
 
 
+def swaps_made(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Filled with the pairs of every call that exchanges rows in place."""
+    made: list[object] = []
+
+    def counted(
+        x: Tensor, pairs: tuple[tuple[int, int], ...], swap: Callable[..., None] = executors._swap_rows
+    ) -> None:
+        made.append(pairs)
+        swap(x, pairs)
+
+    monkeypatch.setattr(executors, "_swap_rows", counted)
+    return made
+
+
 @pytest.mark.parametrize("kind", ["skip", "choice"])
-def test_a_batch_is_gathered_once_per_block_that_splits_it_and_scattered_never(kind: str) -> None:
+def test_a_batch_is_gathered_once_and_then_only_rows_on_the_wrong_side_move(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     network, decisions = lively_network("cifar_resnet20"), policy(9, 9)
     decisions[:, 4] = 1.0
+    later = [pairs for pairs in plan_rows(decisions).swaps if pairs is not None][1:]
+    assert len(later) == 7
+    swapped = swaps_made(monkeypatch)
     with SynchronisationCounter() as counter:
         run_subbatch(network, units_of(kind, network), images(9), decisions)
-    assert counter.names["aten::index_select"] == 8 + 1  # and the features back into the batch's order
+    assert counter.names["aten::index_select"] == 1 + 1  # and the features back into the batch's order
+    assert swapped == later
     assert not any(counter.names[name] for name in ("aten::index_copy_", "aten::index_copy", "aten::cat"))
+
+
+@pytest.mark.parametrize("kind", ["skip", "choice"])
+def test_where_gradients_are_recorded_every_block_gathers_its_rows(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, decisions = lively_network("cifar_resnet20"), policy(9, 9)
+    swapped = swaps_made(monkeypatch)
+    with torch.enable_grad(), SynchronisationCounter() as counter:
+        run_subbatch(network, units_of(kind, network), images(9), decisions)
+    assert counter.names["aten::index_select"] == 9 + 1
+    assert not swapped
 
 
 @pytest.mark.parametrize("run", ROUTED)
@@ -321,8 +357,8 @@ def test_input_images_are_not_written_to() -> None:
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_buffers_that_take_turns_do_not_change_what_comes_out(layout: torch.memory_format) -> None:
-    """Fifteen blocks of three shapes, split and not, so that buffers are reused, kept and replaced."""
+def test_rows_that_change_places_do_not_change_what_comes_out(layout: torch.memory_format) -> None:
+    """Fifteen blocks of three shapes, split and not, so that rows change places in tensors of every origin."""
     network = lively_network("cifar_resnet32", torch.float32)
     network.to(memory_format=layout)
     x = images(6, torch.float32).contiguous(memory_format=layout)

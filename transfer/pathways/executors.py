@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -101,22 +102,26 @@ class ChoiceUnit:
         return [self.frozen, self.tuned]
 
 
-def _take_rows(x: Tensor, rows: Tensor, into: Tensor | None = None) -> Tensor:
+def _take_rows(x: Tensor, rows: Tensor) -> Tensor:
     """x[rows] in x's own memory format: index_select alone would turn channels_last into a strided NCHW copy.
 
     As rows of a matrix, because index_select of the four-dimensional view is six times slower (7.0 against 1.1 ms for
-    16 of 32 maps of 256 x 32 x 32). `into` is overwritten and returned where it is such a tensor as the result.
+    16 of 32 maps of 256 x 32 x 32).
     """
-    last = x.is_contiguous(memory_format=torch.channels_last)
-    matrix = (x.permute(0, 2, 3, 1) if last else x).reshape(len(x), -1)
-    layout = torch.channels_last if last else torch.contiguous_format
-    if into is not None and (into.shape, into.dtype) == (x.shape, x.dtype) and into.is_contiguous(memory_format=layout):
-        torch.index_select(matrix, 0, rows, out=(into.permute(0, 2, 3, 1) if last else into).view(len(x), -1))
-        return into
-    taken = matrix.index_select(0, rows)
-    if last:
+    if x.is_contiguous(memory_format=torch.channels_last):
+        taken = x.permute(0, 2, 3, 1).reshape(len(x), -1).index_select(0, rows)
         return taken.view(-1, x.shape[2], x.shape[3], x.shape[1]).permute(0, 3, 1, 2)
-    return taken.view(-1, *x.shape[1:])
+    return x.reshape(len(x), -1).index_select(0, rows).view(-1, *x.shape[1:])
+
+
+def _swap_rows(x: Tensor, pairs: Sequence[tuple[int, int]]) -> None:
+    """Exchange rows of x in place, one pair after the other: what a row is copied through stays in the cache."""
+    rows = x.permute(0, 2, 3, 1) if x.is_contiguous(memory_format=torch.channels_last) else x
+    held = torch.empty_like(rows[0])
+    for one, other in pairs:
+        held.copy_(rows[one])
+        rows[one].copy_(rows[other])
+        rows[other].copy_(held)
 
 
 def skip_units(network: GatedResNet) -> list[Unit]:
@@ -161,45 +166,57 @@ def run_masked(network: GatedResNet, units: Sequence[Unit], x: Tensor, policy: T
 class RowPlan:
     """In which order the rows pass through every unit, made with one device-to-host copy.
 
-    A unit whose rows go two ways wants those that chose 1 first, so that each way is a slice. The rows stay in that
-    order until another unit wants another one.
+    A unit whose rows go two ways wants those that chose 1 first, so that each way is a slice. Rows that lie on the
+    right side already stay where they are, each other one changes places with one from the other side.
 
     Attributes:
         counts: rows that chose 1, per unit.
-        moves: per unit (B,) int64: which of the rows, as they lie, comes first, second, …; None where all go one way
-            and any order will do.
-        restore: the same for the way back into the batch's order; None where it was never left.
+        swaps: per unit the places that change rows; None where all rows go one way and any order will do.
+        moves: the same as (B,) int64 on the policy's device: which of the rows, as they lie, comes first, second, ….
+        restore: the way back into the batch's order; None where no unit splits the batch.
     """
 
     counts: tuple[int, ...]
+    swaps: tuple[tuple[tuple[int, int], ...] | None, ...]
     moves: tuple[Tensor | None, ...]
     restore: Tensor | None
 
 
 def plan_rows(policy: Tensor) -> RowPlan:
-    """Row orders of a (B, L) policy; sums over its columns are the only thing copied to the host.
+    """Row orders of a (B, L) policy, which is copied to the host for it.
 
     Raises:
         ValueError: a decision that is neither 0 nor 1.
     """
-    chosen = policy > 0.5
-    order = torch.argsort(chosen.to(torch.uint8), dim=0, descending=True, stable=True)  # (B, L) ones first
-    sums = torch.stack([chosen.sum(dim=0), (policy != chosen).sum(dim=0)]).cpu()  # the one synchronisation
-    counts, wrong = map(tuple, sums.tolist())
-    refuse_other_values(wrong)
-    batch = len(policy)
-    split = [unit for unit, ones in enumerate(counts) if 0 < ones < batch]
-    moves: list[Tensor | None] = [None] * len(counts)
-    if not split:
-        return RowPlan(counts, tuple(moves), None)
-    where = torch.argsort(order, dim=0)  # the inverse: place of every row of the batch
-    moves[split[0]] = order[:, split[0]]
-    if len(split) > 1:
-        before = torch.stack([where[:, unit] for unit in split[:-1]])
-        wanted = torch.stack([order[:, unit] for unit in split[1:]])
-        for unit, move in zip(split[1:], before.gather(1, wanted).unbind(0), strict=True):
-            moves[unit] = move
-    return RowPlan(counts, tuple(moves), where[:, split[-1]])
+    decisions = policy.detach().cpu()  # the one synchronisation
+    chosen = decisions > 0.5
+    refuse_other_values((decisions != chosen).sum(dim=0).tolist())
+    batch, units = chosen.shape
+    columns = chosen.numpy()
+    rows = np.arange(batch)  # which row of the batch lies where
+    counts: list[int] = []
+    swaps: list[tuple[tuple[int, int], ...] | None] = []
+    orders = []
+    for unit in range(units):
+        wants_one = columns[rows, unit]
+        ones = int(wants_one.sum())
+        counts.append(ones)
+        if ones in (0, batch):
+            swaps.append(None)
+            continue
+        early, late = np.flatnonzero(~wants_one[:ones]), ones + np.flatnonzero(wants_one[ones:])
+        swaps.append(tuple(zip(early.tolist(), late.tolist(), strict=True)))
+        order = np.arange(batch)
+        order[early], order[late] = late, early
+        orders.append(order)
+        rows = rows[order]
+    if not orders:
+        return RowPlan(tuple(counts), tuple(swaps), (None,) * units, None)
+    *found, restore = torch.from_numpy(np.stack([*orders, np.argsort(rows)])).to(policy.device, non_blocking=True)
+    moves = iter(found)
+    return RowPlan(
+        tuple(counts), tuple(swaps), tuple(None if pairs is None else next(moves) for pairs in swaps), restore
+    )
 
 
 def refuse_training_norms(network: GatedResNet, units: Sequence[Unit]) -> None:
@@ -228,20 +245,22 @@ def run_subbatch(network: GatedResNet, units: Sequence[Unit], x: Tensor, policy:
 def route(network: GatedResNet, units: Sequence[Unit], x: Tensor, policy: Tensor) -> Tensor:
     """`run_subbatch` after the stem. (B, C, H, W), (B, L) -> (B, features).
 
-    Rows are gathered right before a unit splits them, so what a unit writes to is never the caller's. Where no gradient
-    is recorded two buffers of a shape take turns: a fresh one of 32 MiB or more costs the system's page faults.
+    The first unit that splits the batch gets a copy of its rows in its order, so what units write to is never the
+    caller's. Where no gradient is recorded, rows of a CPU's tensor then change places within it, since half of them
+    need not move at all; a GPU, which would start three kernels for each row, gathers every time.
     """
     check_policy(policy, batch=len(x), units=len(units))
     refuse_training_norms(network, units)
     plan = plan_rows(policy)
-    spare: Tensor | None = None  # what the last gather read from, if nobody else holds it
-    gathered = False
-    for unit, ones, move in zip(units, plan.counts, plan.moves, strict=True):
-        if move is not None:
-            before = x
-            x = unit.split(_take_rows(x, move, spare), ones)
-            spare = before if gathered and not torch.is_grad_enabled() else None
-            gathered = True
+    in_place = x.device.type == "cpu" and not torch.is_grad_enabled()
+    copied = False
+    for unit, ones, move, pairs in zip(units, plan.counts, plan.moves, plan.swaps, strict=True):
+        if move is not None and pairs is not None:
+            if copied and in_place:
+                _swap_rows(x, pairs)
+            else:
+                x, copied = _take_rows(x, move), True
+            x = unit.split(x, ones)
         elif ones:
             x = unit.one(x)
         else:
