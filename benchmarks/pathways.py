@@ -1,14 +1,16 @@
 """Time of routed inference against the plain network: SpotTune, BlockDrop, and masked execution as the contrast.
 
-    python -P benchmarks/pathways.py            # about 1 minute of one core; exit status 1 if a promised ratio fails
+    python -P benchmarks/pathways.py            # about 5 minutes of one core; exit status 1 if a promised ratio fails
     python -P benchmarks/pathways.py --full     # all batch sizes, keep rates and numbers of distinct policies
 
 (-P: or else benchmarks/transfer.py hides the package `transfer`.)
 
 Both sides run in one process on one thread, turn by turn; the ratio of each turn is taken and the median of the turns
 counts, so that a neighbour's load hits both sides. Time is the thread's CPU time (wall time is printed beside it).
-Networks are ResNet-50 with random weights in eval mode, batch norms folded into the convolutions on *both* sides,
-channels last (the faster layout for the plain network). The ratios leave the policy network out; "total" adds its own
+Networks are ResNet-50 with random weights in eval mode, batch norms folded into the convolutions on *all* sides,
+channels last (the faster layout for the plain network). The plain network is PyTorch's; the limits are for routed
+execution as `transfer.pathways.inference` prepares it, and beside them stand routed execution without that, the plain
+network with it, and the ratio of the two that have it. The ratios leave the policy network out; "total" adds its own
 measured time.
 """
 
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import statistics
 import sys
 import time
@@ -36,6 +39,7 @@ from transfer.pathways.executors import (
     run_subbatch,
     skip_units,
 )
+from transfer.pathways.inference import pack_for_inference
 from transfer.pathways.methods import Setting
 from transfer.pathways.resnet import (
     Block,
@@ -124,50 +128,72 @@ def policy_network(config: SpotTuneConfig | BlockDropConfig, start: GatedResNet,
     return folded
 
 
-def compare(case: Case, network: GatedResNet, units: list[Unit], policy: PolicyNetwork, *, turns: int) -> bool:
-    """Print one case; True if its limit holds."""
+def compare(case: Case, network: GatedResNet, other: GatedResNet | None, policy: PolicyNetwork, *, turns: int) -> bool:
+    """Print one case, BlockDrop's or with an other network SpotTune's; True if its limit holds."""
     images = torch.randn(case.batch, 3, case.size, case.size, generator=torch.Generator().manual_seed(1))
     images = images.contiguous(memory_format=torch.channels_last)
     policies = [make_policy(case, network.num_blocks, seed) for seed in range(turns + 1)]
-    calls = dict.fromkeys(("masked", "sub-batch", "grouped"), 0)
-
-    def with_next(name: str, run: Callable[[GatedResNet, list[Unit], Tensor, Tensor], Tensor]) -> Callable[[], object]:
-        def once() -> object:
-            calls[name] += 1
-            return run(network, units, images, policies[(calls[name] - 1) % len(policies)])
-
-        return once
-
+    packed = pack_for_inference(network, height=case.size)
+    units, packed_units = skip_units(network), skip_units(packed)
+    if other is not None:
+        units = choice_units(other, network)
+        packed_units = choice_units(pack_for_inference(other, height=case.size), packed)
     sides: dict[str, Callable[[], object]] = {
         "plain": lambda: network.features(images),
-        "sub-batch": with_next("sub-batch", run_subbatch),
-        "grouped": with_next("grouped", run_grouped),
-        "masked": with_next("masked", run_masked),
+        "routed": taking_turns(run_subbatch, packed, packed_units, images, policies),
+        "packed": lambda: packed.features(images),
+        "unpacked": taking_turns(run_subbatch, network, units, images, policies),
+        "grouped": taking_turns(run_grouped, network, units, images, policies),
+        "masked": taking_turns(run_masked, network, units, images, policies),
         "policy": lambda: policy(images),
     }
     with torch.inference_mode(), freed_memory_is_kept():  # as the stage does, for all sides
         expected = run_masked(network, units, images, policies[0])
-        for run in (run_subbatch, run_grouped):
-            worst = float((run(network, units, images, policies[0]) - expected).abs().max())
+        for found in (
+            run_subbatch(packed, packed_units, images, policies[0]),
+            run_subbatch(network, units, images, policies[0]),
+            run_grouped(network, units, images, policies[0]),
+        ):
+            worst = float((found - expected).abs().max())
             if worst > 1e-3 * float(expected.abs().max()):
                 raise AssertionError(f"{case.name}: routed and masked execution differ by {worst}")
         began = time.perf_counter()
         times, ratios = measure(sides, turns=turns)
         wall = time.perf_counter() - began
     cost = network_cost(network, height=case.size)
-    ideal = 1.0
-    if not isinstance(units[0], ChoiceUnit):
-        ideal = float(cost.of_policy(torch.cat(policies)).mean()) / cost.total
-    holds = case.limit is None or ratios["sub-batch"] <= case.limit
+    ideal = 1.0 if other is not None else float(cost.of_policy(torch.cat(policies)).mean()) / cost.total
+    holds = case.limit is None or ratios["routed"] <= case.limit
     print(
         f"{case.name:33s} {case.size:3d} px keep {case.keep:4.2f}  plain {times['plain'] * 1e3:8.1f} ms"
-        f"  FLOPs {ideal:5.2f}  sub-batch {ratios['sub-batch']:5.2f}  grouped {ratios['grouped']:5.2f}"
-        f"  masked {ratios['masked']:5.2f}  total with policy {ratios['sub-batch'] + ratios['policy']:5.2f}"
-        + ("" if case.limit is None else f"  limit {case.limit:4.2f} {'ok' if holds else 'MISSED'}")
-        + f"  ({turns} turns, {wall:.0f} s wall)",
+        f"  FLOPs {ideal:5.2f}  routed {ratios['routed']:5.2f}"
+        + ("" if case.limit is None else f" (limit {case.limit:4.2f} {'ok' if holds else 'MISSED'})")
+        + f"  of packed plain {times['routed'] / times['packed']:5.2f}  packed plain {ratios['packed']:5.2f}"
+        f"  routed unpacked {ratios['unpacked']:5.2f}  grouped {ratios['grouped']:5.2f}  masked {ratios['masked']:5.2f}"
+        f"  total with policy {ratios['routed'] + ratios['policy']:5.2f}  ({turns} turns, {wall:.0f} s wall)",
         flush=True,
     )
     return holds
+
+
+def taking_turns(
+    run: Callable[[GatedResNet, list[Unit], Tensor, Tensor], Tensor],
+    network: GatedResNet,
+    units: list[Unit],
+    images: Tensor,
+    policies: list[Tensor],
+) -> Callable[[], object]:
+    """Each call runs the next of the policies."""
+    following = itertools.cycle(policies)
+    return lambda: run(network, units, images, next(following))
+
+
+def choice_units(frozen: GatedResNet, tuned: GatedResNet) -> list[Unit]:
+    """SpotTune's two ways through every block."""
+    return [
+        ChoiceUnit(one, two)
+        for one, two in zip(frozen.blocks, tuned.blocks, strict=True)
+        if isinstance(one, Block) and isinstance(two, Block)
+    ]
 
 
 def main() -> int:
@@ -181,14 +207,9 @@ def main() -> int:
     network = fold_batch_norm(start)
     assert isinstance(network, GatedResNet)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    other = copy.deepcopy(network.blocks)
+    other = copy.deepcopy(network)
     for parameter in other.parameters():
         parameter.data *= 1.01
-    choices: list[Unit] = [
-        ChoiceUnit(frozen, tuned)
-        for frozen, tuned in zip(other, network.blocks, strict=True)
-        if isinstance(frozen, Block) and isinstance(tuned, Block)
-    ]
     print(f"{ARCH}, {torch.__version__}, one thread; ratios of CPU time to the plain network, policy network left out")
     one = policy_network(BlockDropConfig(), start, logits=1)
     two = policy_network(SpotTuneConfig(), start, logits=2)
@@ -199,11 +220,11 @@ def main() -> int:
         )
     held = []
     for case in BLOCKDROP if arguments.only != "spottune" else []:
-        held.append(compare(case, network, skip_units(network), one, turns=arguments.turns))
+        held.append(compare(case, network, None, one, turns=arguments.turns))
     for case in SPOTTUNE if arguments.only != "blockdrop" else []:
-        held.append(compare(case, network, choices, two, turns=arguments.turns))
+        held.append(compare(case, network, other, two, turns=arguments.turns))
     for case in GRID if arguments.full else []:
-        compare(case, network, skip_units(network), one, turns=3)
+        compare(case, network, None, one, turns=3)
     return 0 if all(held) else 1
 
 

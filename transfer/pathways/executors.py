@@ -60,7 +60,8 @@ class SkipUnit:
         out = self.zero(x)  # x itself where the shortcut is the identity
         if torch.is_grad_enabled():
             return torch.cat([self.block.merge(out[:ones], x[:ones]), out[ones:]])
-        self.block.merge_into(out[:ones], out[:ones], self.block.residual(x[:ones]))
+        kept = out[:ones]
+        self.block.merge_into(kept, kept, x[:ones])
         return out
 
     def modules(self) -> list[nn.Module]:
@@ -88,14 +89,18 @@ class ChoiceUnit:
     def split(self, x: Tensor, ones: int) -> Tensor:
         if torch.is_grad_enabled():
             return torch.cat([self.one(x[:ones]), self.zero(x[ones:])])
-        first = self.tuned.residual(x[:ones])
-        out = x  # rows whose shape stays are overwritten: no second buffer to fetch into the cache
-        if not self.tuned.keeps_shape or first.dtype != x.dtype:
-            last = first.is_contiguous(memory_format=torch.channels_last)
-            layout = torch.channels_last if last else torch.contiguous_format
-            out = torch.empty((len(x), *first.shape[1:]), dtype=first.dtype, device=first.device, memory_format=layout)
-        self.tuned.merge_into(out[:ones], self.tuned.shortcut(x[:ones]), first)
-        self.frozen.merge_into(out[ones:], self.frozen.shortcut(x[ones:]), self.frozen.residual(x[ones:]))
+        ways = ((self.tuned, slice(ones)), (self.frozen, slice(ones, None)))
+        if self.tuned.keeps_shape:
+            for block, rows in ways:  # overwritten: no second buffer to fetch into the cache
+                block.merge_into(x[rows], x[rows], x[rows])
+            return x
+        shortcuts = [block.shortcut(x[rows]) for block, rows in ways]
+        last = shortcuts[0].is_contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if last else torch.contiguous_format
+        shape, dtype = (len(x), *shortcuts[0].shape[1:]), shortcuts[0].dtype
+        out = torch.empty(shape, dtype=dtype, device=x.device, memory_format=layout)
+        for (block, rows), shortcut in zip(ways, shortcuts, strict=True):
+            block.merge_into(out[rows], shortcut, x[rows])
         return out
 
     def modules(self) -> list[nn.Module]:

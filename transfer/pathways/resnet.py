@@ -90,8 +90,9 @@ class Block(nn.Module):
             out += shortcut  # in place: neither BN nor a convolution needs its own output in the backward pass
         return F.relu(out, inplace=True)
 
-    def merge_into(self, out: Tensor, shortcut: Tensor, residual: Tensor) -> None:
-        """out = ReLU(shortcut + residual) for values that are already there; `out` may be `shortcut`. No gradient."""
+    def merge_into(self, out: Tensor, shortcut: Tensor, x: Tensor) -> None:
+        """out = `merge(shortcut, x)`; it may be either of them, or both. No gradient."""
+        residual = self.residual(x)
         if self.plain:
             out.copy_(residual)
         else:
