@@ -224,11 +224,18 @@ def test_three_and_four_ranks_train_as_one(
     make_set: MakeSet, tmp_path: Path, ranks: int, batch_size: int, micro_batch: int
 ) -> None:
     data = make_set(num=3 * batch_size)
-    config = dataclasses.replace(CONFIG, batch_size=batch_size, micro_batch=micro_batch)
+    # at 0.05 rounding grows to 5 % within nine steps on some CPUs; so it stays below 1e-6, and a wrong gradient shows
+    config = dataclasses.replace(
+        CONFIG,
+        batch_size=batch_size,
+        micro_batch=micro_batch,
+        learning_rate=1e-3,
+        min_learning_rate=0.0,
+        warmup_learning_rate=0.0,
+    )
     train(data, tmp_path / "one", config)
     train(data, tmp_path / "many", config, ranks=ranks)
-    # rounding grows from step to step, faster than with two ranks
-    assert losses(tmp_path / "many") == pytest.approx(losses(tmp_path / "one"), rel=1e-2)
+    assert losses(tmp_path / "many") == pytest.approx(losses(tmp_path / "one"), rel=2e-6)
 
 
 @pytest.mark.slow
