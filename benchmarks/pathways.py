@@ -10,8 +10,8 @@ counts, so that a neighbour's load hits both sides. Time is the thread's CPU tim
 Networks are ResNet-50 with random weights in eval mode, batch norms folded into the convolutions on *all* sides,
 channels last (the faster layout for the plain network). The plain network is PyTorch's; the limits are for routed
 execution as `transfer.pathways.inference` prepares it, and beside them stand routed execution without that, the plain
-network with it, and the ratio of the two that have it. The ratios leave the policy network out; "total" adds its own
-measured time.
+network with it, and the ratio of the two that have it (of their medians). The ratios leave the policy network out;
+"total" adds its own measured time.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from pretrain.memory import freed_memory_is_kept
 from transfer.pathways.config import BlockDropConfig, SpotTuneConfig
 from transfer.pathways.cost import module_flops, network_cost
 from transfer.pathways.executors import (
-    ChoiceUnit,
     Unit,
+    choice_units,
     run_grouped,
     run_masked,
     run_subbatch,
@@ -42,7 +42,6 @@ from transfer.pathways.executors import (
 from transfer.pathways.inference import pack_for_inference
 from transfer.pathways.methods import Setting
 from transfer.pathways.resnet import (
-    Block,
     GatedResNet,
     PolicyNetwork,
     build_gated_resnet,
@@ -136,8 +135,8 @@ def compare(case: Case, network: GatedResNet, other: GatedResNet | None, policy:
     packed = pack_for_inference(network, height=case.size)
     units, packed_units = skip_units(network), skip_units(packed)
     if other is not None:
-        units = choice_units(other, network)
-        packed_units = choice_units(pack_for_inference(other, height=case.size), packed)
+        units = choice_units(other.blocks, network.blocks)
+        packed_units = choice_units(pack_for_inference(other, height=case.size).blocks, packed.blocks)
     sides: dict[str, Callable[[], object]] = {
         "plain": lambda: network.features(images),
         "routed": taking_turns(run_subbatch, packed, packed_units, images, policies),
@@ -185,15 +184,6 @@ def taking_turns(
     """Each call runs the next of the policies."""
     following = itertools.cycle(policies)
     return lambda: run(network, units, images, next(following))
-
-
-def choice_units(frozen: GatedResNet, tuned: GatedResNet) -> list[Unit]:
-    """SpotTune's two ways through every block."""
-    return [
-        ChoiceUnit(one, two)
-        for one, two in zip(frozen.blocks, tuned.blocks, strict=True)
-        if isinstance(one, Block) and isinstance(two, Block)
-    ]
 
 
 def main() -> int:

@@ -10,15 +10,16 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from gated_networks import lively
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from transfer.pathways import executors
 from transfer.pathways.cost import count_flops, network_cost
 from transfer.pathways.executors import (
-    ChoiceUnit,
     StaticPlan,
     Unit,
+    choice_units,
     plan_rows,
     run_grouped,
     run_masked,
@@ -31,13 +32,7 @@ ROUTED = [run_subbatch, run_grouped]
 
 
 def lively_network(arch: str, dtype: torch.dtype = torch.float64) -> GatedResNet:
-    network = build_gated_resnet(arch, num_classes=4, seed=0)
-    generator = torch.Generator().manual_seed(0)
-    for norm in batch_norms(network):
-        for tensor, low in ((norm.running_mean, -0.5), (norm.running_var, 0.5), (norm.weight, 0.5), (norm.bias, -0.5)):
-            assert tensor is not None
-            tensor.data.copy_(torch.rand(tensor.shape, generator=generator) + low)
-    return network.eval().to(dtype)
+    return lively(build_gated_resnet(arch, num_classes=4, seed=0)).to(dtype)
 
 
 def units_of(kind: str, network: GatedResNet) -> list[Unit]:
@@ -47,7 +42,7 @@ def units_of(kind: str, network: GatedResNet) -> list[Unit]:
     generator = torch.Generator().manual_seed(9)
     for parameter in other.parameters():
         parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator).to(parameter.dtype)
-    return [ChoiceUnit(frozen, tuned) for frozen, tuned in zip(other, network.blocks, strict=True)]  # type: ignore[arg-type]
+    return choice_units(other, network.blocks)
 
 
 def images(count: int, dtype: torch.dtype = torch.float64) -> Tensor:

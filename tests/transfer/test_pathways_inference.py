@@ -7,13 +7,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
+from gated_networks import lively
+from torch import Tensor, nn
 
 from transfer.pathways import inference
 from transfer.pathways.executors import (
-    ChoiceUnit,
     StaticPlan,
     Unit,
+    choice_units,
     run_grouped,
     run_masked,
     run_subbatch,
@@ -26,18 +27,7 @@ Run = Callable[[GatedResNet, list[Unit], Tensor, Tensor], Tensor]
 
 
 def trained(arch: str, seed: int) -> GatedResNet:
-    """With batch norms that do something, as after training."""
-    network = build_gated_resnet(arch, num_classes=4, seed=seed)
-    generator = torch.Generator().manual_seed(seed)
-    for norm in batch_norms(network):
-        for tensor, low in ((norm.running_mean, -0.5), (norm.running_var, 0.5), (norm.weight, 0.5), (norm.bias, -0.5)):
-            assert tensor is not None
-            tensor.data.copy_(torch.rand(tensor.shape, generator=generator) + low)
-    return network.eval()
-
-
-def choices(frozen: GatedResNet, tuned: GatedResNet) -> list[Unit]:
-    return [ChoiceUnit(one, two) for one, two in zip(frozen.blocks, tuned.blocks, strict=True)]  # type: ignore[arg-type]
+    return lively(build_gated_resnet(arch, num_classes=4, seed=seed), seed)
 
 
 def images(count: int, side: int = 32) -> Tensor:
@@ -60,7 +50,7 @@ def test_a_packed_network_computes_the_same_features_in_every_executor(arch: str
         near(packed(x), one(x))
         for plain_units, packed_units in (
             (skip_units(one), skip_units(packed)),
-            (choices(one, two), choices(packed, other)),
+            (choice_units(one.blocks, two.blocks), choice_units(packed.blocks, other.blocks)),
         ):
             expected = run_masked(one, plain_units, x, decisions)
             runs: list[Run] = [run_masked, run_subbatch, run_grouped]
@@ -102,10 +92,26 @@ def test_a_packed_network_has_nothing_to_train() -> None:
     assert not [name for name in packed.state_dict() if name.startswith("blocks.")]
 
 
+def test_other_parts_than_convolutions_stay_where_they_are() -> None:
+    network = trained("resnet18", 0)
+    first = network.blocks[2]
+    first.shortcut = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(64, 128, 1), nn.ReLU(), nn.Sigmoid())
+    first.residual.insert(0, nn.ReLU())
+    first.residual.insert(4, nn.Dropout())
+    network.eval()
+    packed = pack_for_inference(network, height=32)
+    with torch.inference_mode():
+        near(packed.features(images(3)), network.features(images(3)))
+
+
 def test_what_cannot_be_packed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = build_gated_resnet("cifar_resnet8", num_classes=4, seed=0, plain=True)
     with pytest.raises(ValueError, match="the network is a plain net; allowed: blocks with a shortcut"):
         pack_for_inference(plain, height=32)
+    active = trained("resnet18", 0)
+    active.blocks[0].residual.append(nn.ReLU())
+    with pytest.raises(ValueError, match=r"a block's residual ends in ReLU\(\); allowed: a convolution"):
+        pack_for_inference(active, height=32)
     half = trained("resnet18", 0).bfloat16()
     with pytest.raises(ValueError, match=r"stem\.0\.weight is torch\.bfloat16 on cpu; allowed: torch\.float32 on cpu"):
         pack_for_inference(half, height=32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from gated_networks import lively
 from torch import nn
 from torchvision.models import resnet18, resnet50
 
@@ -17,16 +18,6 @@ from transfer.pathways.resnet import (
     fold_batch_norm,
     gate_backbone,
 )
-
-
-def lively(network: nn.Module, seed: int = 0) -> nn.Module:
-    """Batch norms as after training: no statistic, scale or shift at its initial value."""
-    generator = torch.Generator().manual_seed(seed)
-    for norm in batch_norms(network):
-        for tensor, low in ((norm.running_mean, -0.5), (norm.running_var, 0.5), (norm.weight, 0.5), (norm.bias, -0.5)):
-            assert tensor is not None
-            tensor.data.copy_(torch.rand(tensor.shape, generator=generator) + low)
-    return network.eval()
 
 
 @pytest.mark.parametrize("builder", [resnet18, resnet50])

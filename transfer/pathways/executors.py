@@ -11,7 +11,7 @@ keeps a block (`SkipUnit`), SpotTune takes the frozen or the tuned copy (`Choice
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -132,6 +132,15 @@ def _swap_rows(x: Tensor, pairs: Sequence[tuple[int, int]]) -> None:
 def skip_units(network: GatedResNet) -> list[Unit]:
     """The run-or-skip units of a network, one per block."""
     return [SkipUnit(block) for block in network.blocks if isinstance(block, Block)]
+
+
+def choice_units(frozen: Iterable[nn.Module], tuned: Iterable[nn.Module]) -> list[Unit]:
+    """The frozen-or-tuned units of two copies of a network's blocks, one per block."""
+    return [
+        ChoiceUnit(one, other)
+        for one, other in zip(frozen, tuned, strict=True)
+        if isinstance(one, Block) and isinstance(other, Block)
+    ]
 
 
 def check_policy(policy: Tensor, *, batch: int, units: int) -> None:

@@ -8,7 +8,6 @@ and is small. The operators are those that `torch.compile` makes of a frozen net
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
@@ -56,20 +55,22 @@ class PackedBlock(Block):
     """A residual block of packed convolutions, the last of which adds the shortcut and takes the ReLU itself."""
 
     def merge(self, shortcut: Tensor, x: Tensor) -> Tensor:
-        *first, last = self.residual
-        for part in first:
-            x = part(x)
-        assert isinstance(last, PackedConv)
+        last, x = self._before_sum(x)
         return last.add_relu(x, shortcut)
 
     def merge_into(self, out: Tensor, shortcut: Tensor, x: Tensor) -> None:
-        *first, last = self.residual
-        for part in first:
-            x = part(x)
-        assert isinstance(last, PackedConv)
+        last, x = self._before_sum(x)
         if out.data_ptr() != shortcut.data_ptr():
             out.copy_(shortcut)
         last.add_relu_(x, out)
+
+    def _before_sum(self, x: Tensor) -> tuple[PackedConv, Tensor]:
+        """The last convolution and what it is given."""
+        *first, last = self.residual
+        assert isinstance(last, PackedConv)
+        for part in first:
+            x = part(x)
+        return last, x
 
 
 def pack_for_inference(network: GatedResNet, *, height: int, width: int | None = None) -> GatedResNet:
@@ -99,9 +100,7 @@ def pack_for_inference(network: GatedResNet, *, height: int, width: int | None =
     if any(block.plain for block in blocks):
         raise ValueError("the network is a plain net; allowed: blocks with a shortcut")
     shapes = _input_shapes(packed, height, height if width is None else width)
-    packed.blocks = nn.ModuleList(
-        PackedBlock(_packed(block.residual, shapes), _packed_shortcut(block.shortcut, shapes)) for block in blocks
-    )
+    packed.blocks = nn.ModuleList(_packed_block(block, shapes) for block in blocks)
     return packed.requires_grad_(False)
 
 
@@ -120,20 +119,23 @@ def _input_shapes(network: GatedResNet, height: int, width: int) -> dict[nn.Modu
     return shapes
 
 
-def _packed(parts: nn.Sequential, shapes: dict[nn.Module, torch.Size]) -> nn.Sequential:
-    """Convolutions, folded norms and ReLUs as packed convolutions alone."""
-    kept = [part for part in parts if not isinstance(part, nn.Identity)]
-    following = [*kept[1:], None]
-    return nn.Sequential(
-        *(
-            PackedConv(part, shapes[part], relu=isinstance(after, nn.ReLU))
-            for part, after in zip(kept, following, strict=True)
-            if isinstance(part, nn.Conv2d)
+def _packed_block(block: Block, shapes: dict[nn.Module, torch.Size]) -> PackedBlock:
+    residual, shortcut = _packed(block.residual, shapes), block.shortcut
+    if not isinstance(residual[-1], PackedConv) or residual[-1].relu:
+        raise ValueError(
+            f"a block's residual ends in {block.residual[-1]}; allowed: a convolution, or one and its norm"
         )
-    )
+    return PackedBlock(residual, _packed(shortcut, shapes) if isinstance(shortcut, nn.Sequential) else shortcut)
 
 
-def _packed_shortcut(shortcut: nn.Module, shapes: dict[nn.Module, torch.Size]) -> nn.Module:
-    if isinstance(shortcut, nn.Sequential):
-        return _packed(shortcut, shapes)
-    return copy.deepcopy(shortcut)
+def _packed(parts: nn.Sequential, shapes: dict[nn.Module, torch.Size]) -> nn.Sequential:
+    """With every convolution packed, and the ReLU right after it within it; other parts stay, norms that were folded
+    go."""
+    kept = [part for part in parts if not isinstance(part, nn.Identity)]
+    packed: list[nn.Module] = []
+    for before, part, after in zip([None, *kept], kept, [*kept[1:], None], strict=False):
+        if isinstance(part, nn.Conv2d):
+            packed.append(PackedConv(part, shapes[part], relu=isinstance(after, nn.ReLU)))
+        elif not (isinstance(part, nn.ReLU) and isinstance(before, nn.Conv2d)):
+            packed.append(part)
+    return nn.Sequential(*packed)

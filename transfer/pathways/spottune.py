@@ -30,10 +30,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from transfer.pathways.config import SpotTuneConfig
-from transfer.pathways.executors import ChoiceUnit, Unit, run_masked, run_subbatch
+from transfer.pathways.executors import Unit, choice_units, run_masked, run_subbatch
 from transfer.pathways.gates import choose, gumbel_straight_through
 from transfer.pathways.learning import Learner, freeze, keep_in_eval
-from transfer.pathways.resnet import Block, GatedResNet, PolicyNetwork, batch_norms
+from transfer.pathways.resnet import GatedResNet, PolicyNetwork, batch_norms
 
 
 def freeze_copy(blocks: nn.ModuleList, *, freeze_norms: bool) -> nn.ModuleList:
@@ -91,11 +91,7 @@ class SpotTune(Learner):
 
     @property
     def units(self) -> list[Unit]:
-        return [
-            ChoiceUnit(frozen, tuned)
-            for frozen, tuned in zip(self.frozen, self.network.blocks, strict=True)
-            if isinstance(frozen, Block) and isinstance(tuned, Block)
-        ]
+        return choice_units(self.frozen, self.network.blocks)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *more: Any) -> None:
         """A state saved after `share_blocks` brings the shared set along, one from before takes it away."""
