@@ -123,15 +123,16 @@ def read_backbone(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     if not path.is_file():
         raise FileNotFoundError(f"backbone {path}: no such file")
-    with path.open("rb") as file:
-        start = file.read(4)
-    if start.startswith((b"PK\x03\x04", b"\x80")):
-        raise ValueError(f"backbone {path} is a pickle (torch.save); only safetensors files are loaded")
     try:
         with safe_open(path, framework="pt") as file:
             header = dict(file.metadata() or {})
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
+        with path.open("rb") as file:
+            start = file.read(4)
+        # after the other attempt: a safetensors file begins with the length of its header, which may have these bytes
+        if start.startswith((b"PK\x03\x04", b"\x80")):
+            raise ValueError(f"backbone {path} is a pickle (torch.save); only safetensors files are loaded") from None
         raise ValueError(f"backbone {path} is not a safetensors file: {error}") from None
     if "arch" not in header or "num_classes" not in header:
         raise ValueError(f"backbone {path} does not name its architecture in the header; it is not one of simpath's")

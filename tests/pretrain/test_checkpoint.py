@@ -71,6 +71,16 @@ def test_weights_that_do_not_fit_the_header_are_refused(tmp_path: Path) -> None:
         load_backbone(path)
 
 
+def test_a_file_whose_headers_length_begins_as_a_pickle_does_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "backbone.safetensors"
+    first_bytes = set()
+    for more in range(0, 256, 8):
+        save_backbone(path, torch.nn.Linear(2, 1), {**HEADER, "more": "x" * more})
+        first_bytes.add(path.read_bytes()[0])
+        assert read_backbone(path)[1]["arch"] == "resnet18"
+    assert 0x80 in first_bytes
+
+
 def test_a_pickle_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.pth"
     torch.save({"a": torch.zeros(1)}, path)
