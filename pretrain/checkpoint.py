@@ -112,8 +112,8 @@ def save_backbone(path: Path, model: nn.Module, header: Mapping[str, str]) -> No
     write_atomic(path, write)
 
 
-def read_backbone(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Weights and header of a safetensors file.
+def read_backbone(path: Path, *, what: str = "backbone") -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Weights and header of a safetensors file, which messages call `what`.
 
     Raises:
         FileNotFoundError: no such file.
@@ -122,7 +122,7 @@ def read_backbone(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise FileNotFoundError(f"backbone {path}: no such file")
+        raise FileNotFoundError(f"{what} {path}: no such file")
     try:
         with safe_open(path, framework="pt") as file:
             header = dict(file.metadata() or {})
@@ -132,10 +132,10 @@ def read_backbone(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             start = file.read(4)
         # after the other attempt: a safetensors file begins with the length of its header, which may have these bytes
         if start.startswith((b"PK\x03\x04", b"\x80")):
-            raise ValueError(f"backbone {path} is a pickle (torch.save); only safetensors files are loaded") from None
-        raise ValueError(f"backbone {path} is not a safetensors file: {error}") from None
+            raise ValueError(f"{what} {path} is a pickle (torch.save); only safetensors files are loaded") from None
+        raise ValueError(f"{what} {path} is not a safetensors file: {error}") from None
     if "arch" not in header or "num_classes" not in header:
-        raise ValueError(f"backbone {path} does not name its architecture in the header; it is not one of simpath's")
+        raise ValueError(f"{what} {path} does not name its architecture in the header; it is not one of simpath's")
     return weights, header
 
 

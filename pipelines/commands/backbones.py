@@ -74,6 +74,7 @@ def evaluate(
     seed: int = 0,
     device: Literal["cpu", "cuda"] = "cpu",
     threads: int | None = None,
+    keep_networks: bool = False,
     training: TrainingOptions = NO_TRAINING,
     spottune: SpotTuneOptions = NO_SPOTTUNE,
     blockdrop: BlockDropOptions = NO_BLOCKDROP,
@@ -121,6 +122,8 @@ def evaluate(
             --seeds.
         device: where the network runs.
         threads: CPU threads; default: all cores.
+        keep_networks: leave what the methods with a validation part have trained, a file for each seed in
+            OUT/METHOD/networks, for `simpath classify`.
         training: of the methods with a validation part, and of lesion.
         spottune: of spottune, spottune_global and random_policy.
         blockdrop: of blockdrop.
@@ -133,12 +136,17 @@ def evaluate(
         options.values(method)
         _refuse_ignored(method, epochs, seeds)
         _refuse_pathway(method, seed, max_unreadable, precision, training)
+        if keep_networks and (method not in METHODS or method == "lesion"):
+            having = ", ".join(name for name in METHODS if name != "lesion")
+            raise UsageError(f"--keep-networks is no option of {method}; it belongs to {having}")
         if method != "linear" and (selection or sweep):
             raise UsageError(f"--selection and --sweep are options of linear alone, not of {method}")
         if method not in ("knn", "linear") and stage is not None:
             raise UsageError(f"--stage is an option of knn and linear alone, not of {method}")
         if pool is not None and stage is None:
             raise UsageError("--pool is an option of --stage, which is missing")
+        if keep_networks and out is None:
+            raise UsageError("--keep-networks leaves files in --out, which is missing")
         if method != "knn" and k is not None:
             raise UsageError(f"--k is an option of knn alone, not of {method}")
     if split_seed:
@@ -207,7 +215,15 @@ def evaluate(
                         epochs=epochs,
                         seeds=seeds,
                     )
-                result = train_pathway(pathway, backbone, task, out=folder / method, progress=progress, **places)
+                result = train_pathway(
+                    pathway,
+                    backbone,
+                    task,
+                    out=folder / method,
+                    keep_networks=keep_networks,
+                    progress=progress,
+                    **places,
+                )
         if out is not None and method in METHODS:
             from pipelines.pathways import write_pathways_report
 

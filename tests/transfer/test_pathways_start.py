@@ -89,4 +89,4 @@ def test_a_file_of_another_family_is_left_to_the_reader_of_backbones(tmp_path: P
     save_backbone(path, build_backbone("resnet18", num_classes=2, seed=0), {"arch": "resnet18", "num_classes": "2"})
     assert load_gated(path) is None and read_backbone(path)[1]["arch"] == "resnet18"
     start = starting_point(StandardConfig(), path, num_classes=4)
-    assert start.arch is None and start.network(0).num_blocks == 8
+    assert start.arch == "resnet18" and start.network(0).num_blocks == 8

@@ -37,7 +37,10 @@ COMPARING_SEED = 1_000_000
 class SpotTuning(Method):
     """SpotTune, its Global-k variant and the random policy."""
 
-    def train(self, candidate: Candidate, pixels: Pixels, *, seed: int) -> Learner:
+    def untrained(self) -> SpotTune:
+        return self._untrained(learning_rate=0.0, seed=0)
+
+    def _untrained(self, *, learning_rate: float, seed: int) -> SpotTune:
         config = self.setting.config
         assert isinstance(config, SpotTuneConfig)
         start = self.setting.start(seed)
@@ -46,9 +49,13 @@ class SpotTuning(Method):
             policy = self.setting.policy_network(
                 start, logits=2, shrink=config.policy_shrink, pretrained=config.policy_pretrained, seed=seed
             )
-        learner = SpotTune(start, policy, config, learning_rate=candidate["learning_rate"])
-        self.setting.fit(learner, pixels, self.setting.schedule(config.epochs), seed=seed, phase="spottune")
-        if config.global_k is not None and policy is not None:
+        return SpotTune(start, policy, config, learning_rate=learning_rate)
+
+    def train(self, candidate: Candidate, pixels: Pixels, *, seed: int) -> Learner:
+        learner = self._untrained(learning_rate=candidate["learning_rate"], seed=seed)
+        schedule = self.setting.schedule(learner.config.epochs)
+        self.setting.fit(learner, pixels, schedule, seed=seed, phase="spottune")
+        if learner.config.global_k is not None and learner.policy is not None:
             chosen = self.setting.predict(learner, pixels, seed=seed).policy
             assert chosen is not None
             learner.share_blocks(chosen.mean(dim=0))
@@ -189,6 +196,15 @@ class BlockDropping(Method):
             seed=seed,
             blocks=network.num_blocks,
         )
+
+    def untrained(self) -> BlockDrop:
+        network = self.setting.start(0)
+        return BlockDrop(network, self._policy(network, seed=0), self.config, penalty=0.0, joint=True)
+
+    @property
+    def policy_arch(self) -> str | None:
+        """What the policy network is cut from, where that is not the backbone."""
+        return None if self._policy_start is None else self._policy_start.arch
 
     def train(self, candidate: Candidate, pixels: Pixels, *, seed: int) -> Learner:
         self._refuse_other_colours(pixels)

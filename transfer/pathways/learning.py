@@ -196,16 +196,24 @@ def predict_all(
     precision: str = "fp32",
     device: str = "cpu",
     batch_size: int = 64,
+    classified: Callable[[int], None] | None = None,
 ) -> Predictions:
-    """Classify centre crops in eval mode. `seed` matters only to methods that draw at evaluation time."""
+    """Classify centre crops in eval mode.
+
+    Args:
+        seed: matters only to methods that draw at evaluation time.
+        classified: called after every batch with the number of images so far.
+    """
     learner.eval()
     probabilities, policies = [], []
     with torch.no_grad(), autocast(precision, device):
-        for part, (_, images) in enumerate(pixels.in_order(batch_size)):
+        for part, (rows, images) in enumerate(pixels.in_order(batch_size)):
             logits, policy = learner.predict(images.to(device), _generator(seed, part, 1))
             probabilities.append(logits.float().softmax(1).cpu())
             if policy is not None:
                 policies.append(policy.float().cpu())
+            if classified is not None:
+                classified(int(rows[-1]) + 1)
     return Predictions(torch.cat(probabilities), pixels.labels, torch.cat(policies) if policies else None)
 
 

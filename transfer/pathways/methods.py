@@ -132,6 +132,10 @@ class Method:
     def train(self, candidate: Candidate, pixels: Pixels, *, seed: int) -> Learner:
         raise NotImplementedError
 
+    def untrained(self) -> Learner:
+        """What `train` starts from, for weights to be read into."""
+        return FineTuning(self.setting.start(0), self.setting.config, learning_rate=0.0)
+
     def worth(self, learner: Learner, pixels: Pixels, predictions: Predictions) -> float:
         """Which of several candidates is best on the validation part: the highest worth."""
         return predictions.accuracy

@@ -6,7 +6,7 @@ images with the chosen values and classifies the test images once. Nothing is ch
 
 Files left in `out`: runs/<run>/result.json (finished runs are not repeated), predictions.safetensors (label (N,);
 prediction, correct (S, N); policy (S, N, L); correct.<name> (S, N) of the comparisons), names.csv (test images in
-that order), for BlockDrop easy_and_hard.png, and summary.json, written last.
+that order), for BlockDrop easy_and_hard.png, if asked networks/seed=SEED.safetensors, and summary.json, written last.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ def train_pathway(
     root: Path | None = None,
     device: str = "cpu",
     threads: int | None = None,
+    keep_networks: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Train and test one method on one task; returns the summary that it leaves in `out/summary.json`.
@@ -66,10 +67,13 @@ def train_pathway(
             seed: this is how a network is pre-trained that other methods start from.
         root: where the files of named tasks lie.
         threads: torch's threads (default: leave as they are).
+        keep_networks: also leave what every seed has trained in `out/networks`, for `trained.load_trained`. Where a
+            finished run left none, they are trained again, to the same result.
 
     Raises:
         ValueError: a backbone that is no ResNet, too few training images, or `out` holds another run, or one on
-            pictures that have changed since.
+            pictures that have changed since; networks to be kept that have no name of an architecture, or are those
+            of the lesion study.
     """
     import torch
 
@@ -96,15 +100,17 @@ def train_pathway(
     if isinstance(config, BlockDropConfig) and config.policy_backbone is not None:
         policy = starting_point(config, config.policy_backbone, num_classes=len(loaded.classes), device=device)
         identity["policy_backbone"] = policy.source  # the config has its name alone, and a file may be replaced
+    if keep_networks:
+        _refuse_to_keep(config, start)
     done = _finished(out, identity)
-    if done is not None:
+    if done is not None and (not keep_networks or all(_network_file(out, seed).is_file() for seed in config.seeds)):
         return done
     if isinstance(config, LesionConfig):
         from transfer.pathways.lesion import lesion_stage
 
         result = lesion_stage(config, loaded, out=out, device=device, progress=progress)
     else:
-        result = _Run(config, start, loaded, out, device, progress).summary()
+        result = _Run(config, start, loaded, out, device, keep_networks, progress).summary()
     summary = {**identity, **result}
     _write_json(out / "summary.json", summary)
     shutil.rmtree(out / "runs", ignore_errors=True)
@@ -121,6 +127,7 @@ class _Run:
         task: Task,
         out: Path,
         device: str,
+        keep_networks: bool,
         progress: Progress | None,
     ) -> None:
         from transfer.pathways.adaptive import method_of
@@ -129,7 +136,7 @@ class _Run:
         self.config, self.start, self.task, self.out = config, start, task, out
         self.setting = Setting(config, start.network, len(task.classes), device)
         self.method: Method = method_of(self.setting)
-        self.progress = progress
+        self.keep_networks, self.progress = keep_networks, progress
         self.done_steps, self.total_steps, self.last_report_s = 0, 0, -math.inf
 
     def summary(self) -> dict[str, Any]:
@@ -244,12 +251,15 @@ class _Run:
 
         files = self._enter(f"final/seed={seed}")
         saved = files / "predictions.safetensors"
-        if not (files / "result.json").exists():
+        kept = not self.keep_networks or _network_file(self.out, seed).is_file()
+        if not (kept and (files / "result.json").exists()):
             learner = self.method.train(candidate, train, seed=seed)
             predictions = self.setting.predict(learner, test, seed=seed)
             report = self.method.report(learner, test, predictions, seed=seed)
             write_predictions(saved, {"": predictions, **report.others})
             self._keep_backbone(learner, test, seed)
+            if self.keep_networks:
+                self._keep_network(learner, test, seed)
             metrics = classification_metrics(predictions.probabilities, predictions.labels)
             others = {f"accuracy_{name}": other.accuracy for name, other in report.others.items()}
             _write_json(files / "result.json", {"seed": seed, **metrics, **others, **report.numbers})
@@ -260,13 +270,24 @@ class _Run:
         predictions = stored.pop("")
         return result, predictions, Report(others=stored)
 
+    def _keep_network(self, learner: Learner, pixels: Pixels, seed: int) -> None:
+        from transfer.pathways.adaptive import BlockDropping
+        from transfer.pathways.trained import Trained, save_trained
+
+        assert self.start.arch is not None
+        trained = Trained(
+            learner, self.config, self.start.arch, self.task.name, tuple(self.task.classes), pixels.mean, pixels.std
+        )
+        policy_arch = self.method.policy_arch if isinstance(self.method, BlockDropping) else None
+        save_trained(_network_file(self.out, seed), trained, policy_arch=policy_arch)
+
     def _keep_backbone(self, learner: Learner, pixels: Pixels, seed: int) -> None:
         from transfer.pathways.baselines import FineTuning
-        from transfer.pathways.start import save_gated
+        from transfer.pathways.start import is_small_image, save_gated
 
         arch = self.start.arch
-        if method_name(self.config) == "standard" and arch is not None and seed == self.config.seeds[0]:
-            assert isinstance(learner, FineTuning)
+        if method_name(self.config) == "standard" and is_small_image(arch) and seed == self.config.seeds[0]:
+            assert isinstance(learner, FineTuning) and arch is not None
             path = self.out / "backbone.safetensors"
             save_gated(path, learner.network, arch, mean=pixels.mean, std=pixels.std)
 
@@ -306,6 +327,18 @@ class _Run:
             "scores": [prediction.accuracy for prediction in predictions],
             "others": others,
         }
+
+
+def _network_file(out: Path, seed: int) -> Path:
+    return out / "networks" / f"seed={seed}.safetensors"
+
+
+def _refuse_to_keep(config: PathwayConfig, start: StartingPoint) -> None:
+    """Raises ValueError where what is trained could not be read again from a file."""
+    if isinstance(config, LesionConfig):
+        raise ValueError("the lesion study keeps no networks; every other method can")
+    if start.arch is None:
+        raise ValueError(f"networks that begin with {start.source} cannot be kept; allowed: a backbone with a name")
 
 
 def _finished(out: Path, identity: dict[str, Any]) -> dict[str, Any] | None:

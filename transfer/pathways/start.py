@@ -26,8 +26,7 @@ class StartingPoint:
     Attributes:
         network: seed of the head -> a copy with that head, on the device, channels last.
         source: what the backbone is called in summaries; it names the weights, so that others are another run.
-        arch: of `resnet.ARCHITECTURES`, where the network is of a small-image family; those are saved and read here,
-            torchvision's ResNets in `pretrain.checkpoint`.
+        arch: the name that `random:ARCH` takes for a network of this shape; None of a module in memory.
     """
 
     network: Callable[[int], GatedResNet]
@@ -59,10 +58,10 @@ def load_gated(path: Path) -> tuple[GatedResNet, str, tuple[float, float, float]
     """
     weights, header = read_backbone(path)
     arch = header["arch"]
-    if not _small_image(arch):
+    if not is_small_image(arch):
         return None
     try:
-        mean, std = (_channels(header[name]) for name in ("mean", "std"))
+        mean, std = (read_channels(header[name]) for name in ("mean", "std"))
         classes = int(header["num_classes"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"backbone {path}: its header is broken: {type(error).__name__} {error}") from None
@@ -71,12 +70,14 @@ def load_gated(path: Path) -> tuple[GatedResNet, str, tuple[float, float, float]
     return network, arch, mean, std
 
 
-def _channels(text: str) -> tuple[float, float, float]:
+def read_channels(text: str) -> tuple[float, float, float]:
+    """A value for each channel, of a header. Raises ValueError or TypeError for other text."""
     red, green, blue = map(float, json.loads(text))
     return red, green, blue
 
 
-def _small_image(arch: str) -> bool:
+def is_small_image(arch: str | None) -> bool:
+    """Whether networks of this name are saved and read here; torchvision's ResNets are in `pretrain.checkpoint`."""
     return arch in ARCHITECTURES and ARCHITECTURES[arch].family != "torchvision"
 
 
@@ -102,7 +103,7 @@ def starting_point(
         )
     kind, _, rest = str(backbone).partition(":")
     arch, _, own_seed = rest.partition(":")
-    if kind == "random" and _small_image(arch):
+    if kind == "random" and is_small_image(arch):
         if own_seed and not own_seed.isdecimal():
             raise ValueError(f"backbone {backbone}: the seed {own_seed!r} is no number; allowed: random:<arch>[:seed]")
         fixed = build_gated_resnet(arch, num_classes=num_classes, seed=int(own_seed or 0))
@@ -117,13 +118,13 @@ def starting_point(
         own_network, source = backbone, _weights_name(backbone)
         return StartingPoint(lambda seed: placed(_with_head(own_network, num_classes, seed)), source)
     if isinstance(backbone, nn.Module):
-        model, source, mean, std = backbone, _weights_name(backbone), IMAGENET_MEAN, IMAGENET_STD
+        model, source, mean, std, name = backbone, _weights_name(backbone), IMAGENET_MEAN, IMAGENET_STD, None
     else:
         model, info = load_backbone(backbone)
-        source, mean, std = f"{info.arch} sha256:{info.digest}", info.mean, info.std
+        source, mean, std, name = f"{info.arch} sha256:{info.digest}", info.mean, info.std, info.arch
     gate_backbone(model, num_classes=num_classes, seed=0)  # no ResNet: refused before any image is read
     return StartingPoint(
-        lambda seed: placed(gate_backbone(model, num_classes=num_classes, seed=seed)), source, mean, std
+        lambda seed: placed(gate_backbone(model, num_classes=num_classes, seed=seed)), source, mean, std, name
     )
 
 
