@@ -265,6 +265,6 @@ def test_settings_are_the_published_ones_with_the_domain_s_statistics(tmp_path: 
     )
     assert published == ((0.1,), 0.1, 1e-3, 0.9) and (aircraft.batch_size, aircraft.tau) == (128, 5.0)
     assert [round(110 * share) for share in aircraft.milestones] == [40, 60, 80]
-    assert (aircraft.policy_shrink, aircraft.policy_pretrained) == (1, False)
+    assert (aircraft.policy_shrink, aircraft.policy_pretrained, aircraft.policy_initial_tuned) == (1, False, 0.5)
     with pytest.raises(ValueError, match="dtd needs a mean"):
         spottune_settings("dtd", root=tmp_path)

@@ -98,6 +98,7 @@ GIVEN: dict[str, Any] = {
     "policy_weight_decay": 0.0,
     "policy_shrink": 1,
     "policy_pretrained": False,
+    "policy_initial_tuned": 0.7,
     "tau": 1.0,
     "sample_at_eval": True,
     "global_k": 1,
@@ -124,7 +125,7 @@ def test_options_without_effect_are_refused_and_the_others_are_not() -> None:
                     options.values(method)
             else:
                 assert options.values(method) == {name: value}
-    assert refused == 7 + 9 + 1 + 2
+    assert refused == 7 + 10 + 1 + 2
 
 
 def test_the_feature_extractor_has_no_epochs() -> None:
@@ -195,7 +196,8 @@ def test_the_decathlon_preset_leaves_every_method_what_makes_it_that_method(meth
     fields = [field.name for field in dataclasses.fields(config)]
     changed = {name for name in fields if getattr(config, name) != getattr(own, name)}
     shared = {field.name for field in dataclasses.fields(PathwayConfig)}
-    of_policies = {"policy_shrink", "policy_pretrained"} if isinstance(config, SpotTuneConfig) else set()
+    policies = {"policy_shrink", "policy_pretrained", "policy_initial_tuned"}
+    of_policies = policies if isinstance(config, SpotTuneConfig) else set()
     assert {"size", "epochs", "learning_rates", "channel_mean"} <= changed <= shared | of_policies
     assert of_policies <= changed and all(getattr(config, name) == getattr(published, name) for name in changed)
     if isinstance(config, SpotTuneConfig):

@@ -9,10 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from transfer.pathways.adaptive import method_of
 from transfer.pathways.config import PathwayConfig, RandomPolicyConfig, SpotTuneConfig
 from transfer.pathways.executors import run_masked
+from transfer.pathways.methods import Setting
 from transfer.pathways.resnet import GatedResNet, PolicyNetwork, batch_norms, build_gated_resnet, gate_backbone
-from transfer.pathways.spottune import AllTuned, SpotTune, global_k_losses
+from transfer.pathways.spottune import AllTuned, SpotTune, global_k_losses, prefer_tuned
 
 BLOCKS = 3
 
@@ -303,7 +305,43 @@ def test_policy_learns_which_images_need_the_tuned_branch() -> None:
     assert (logits.argmax(1) == labels).float().mean() > 0.95
 
 
+def untrained(chance: float) -> SpotTune:
+    config = SpotTuneConfig(size=16, policy_shrink=1, policy_initial_tuned=chance)
+    learner = method_of(Setting(config, lambda _seed: trained_network(), num_classes=4)).untrained()
+    assert isinstance(learner, SpotTune)
+    return learner
+
+
+def test_training_starts_with_the_chance_of_a_tuned_block_that_the_config_gives() -> None:
+    learner = untrained(0.9)
+    assert learner.policy is not None
+    head = learner.policy.trunk.head
+    head.weight.data.zero_()  # the policy does not look at the image
+    head.bias.data.zero_()
+    prefer_tuned(learner.policy, 0.9)
+    images, draw = torch.zeros(200, 3, 16, 16), generator()
+    shares = torch.cat([learner.gates(images, draw) for _ in range(20)]).mean(dim=0)
+    torch.testing.assert_close(shares, torch.full_like(shares, 0.9), atol=0.02, rtol=0)
+
+
+def test_even_chances_leave_the_policy_as_it_was_drawn() -> None:
+    even, tuned = untrained(0.5), untrained(0.9)
+    for (name, one), other in zip(even.state_dict().items(), tuned.state_dict().values(), strict=True):
+        if name == "policy.trunk.head.bias":
+            assert torch.equal(one[0::2], other[0::2])
+            torch.testing.assert_close(other[1::2] - one[1::2], torch.full((3,), 2.1972246))
+        else:
+            assert torch.equal(one, other), name
+    before = copy.deepcopy(even.state_dict())
+    assert even.policy is not None
+    prefer_tuned(even.policy, 0.5)
+    assert all(torch.equal(value, before[name]) for name, value in even.state_dict().items())
+
+
 def test_configs_refuse_nonsense() -> None:
+    for chance in (0.0, 1.0, float("nan")):
+        with pytest.raises(ValueError, match=f"policy_initial_tuned is {chance}; allowed: between 0 and 1"):
+            SpotTuneConfig(policy_initial_tuned=chance)
     with pytest.raises(ValueError, match=r"tau is 0.0"):
         SpotTuneConfig(tau=0.0)
     with pytest.raises(ValueError, match="global_k is -1"):

@@ -25,7 +25,7 @@ from transfer.pathways.learning import Diverged, Learner, Predictions, Schedule
 from transfer.pathways.methods import Candidate, FeatureExtractor, Method, Report, Setting, Standard
 from transfer.pathways.pixels import Pixels
 from transfer.pathways.resnet import GatedResNet, PolicyNetwork
-from transfer.pathways.spottune import AllTuned, SpotTune
+from transfer.pathways.spottune import AllTuned, SpotTune, prefer_tuned
 from transfer.pathways.start import StartingPoint, starting_point
 
 OPENING_SHARE = 1 / 3
@@ -49,6 +49,7 @@ class SpotTuning(Method):
             policy = self.setting.policy_network(
                 start, logits=2, shrink=config.policy_shrink, pretrained=config.policy_pretrained, seed=seed
             )
+            prefer_tuned(policy, config.policy_initial_tuned)
         return SpotTune(start, policy, config, learning_rate=learning_rate)
 
     def train(self, candidate: Candidate, pixels: Pixels, *, seed: int) -> Learner:

@@ -181,6 +181,9 @@ class SpotTuneOptions:
     policy_pretrained: bool | None = None
     """Start the policy network from the first block of each stage of the backbone, else from random weights; default
     True, with the preset decathlon False."""
+    policy_initial_tuned: float | None = None
+    """Chance that a block is tuned before the policy network has learnt anything; default 0.9, with the preset
+    decathlon the published 0.5."""
     tau: float = 5.0
     """Gumbel temperature, constant."""
     sample_at_eval: bool = False
@@ -201,11 +204,14 @@ class SpotTuneConfig(PathwayConfig, SpotTuneOptions):
 
     policy_shrink: int = 2
     policy_pretrained: bool = True
+    policy_initial_tuned: float = 0.9
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.tau > 0:
             raise ValueError(f"tau is {self.tau}; allowed: above 0")
+        if not 0 < self.policy_initial_tuned < 1:
+            raise ValueError(f"policy_initial_tuned is {self.policy_initial_tuned}; allowed: between 0 and 1")
         _refuse_shrink(self.policy_shrink, self.size)
         _refuse_below(self, 0, "policy_learning_rate", "policy_weight_decay", "global_k_weight", "global_k_entropy")
         if self.global_k is not None:

@@ -184,5 +184,6 @@ def spottune_settings(domain: str, *, root: Path) -> SpotTuneConfig:
         policy_weight_decay=1e-3,
         policy_shrink=1,
         policy_pretrained=False,
+        policy_initial_tuned=0.5,
         tau=5.0,
     )
