@@ -35,6 +35,18 @@ def test_results_and_gradients_are_those_of_the_convolution(kernel: int, stride:
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_a_norm_that_was_folded_into_the_kernel_keeps_its_bias() -> None:
+    plain = nn.Conv2d(256, 512, 3, padding=1, bias=False)
+    network = nn.Sequential(plain).eval()
+    use_products_on_small_maps(network)
+    assert type(network[0]) is SmallMapConv2d
+    norm = nn.BatchNorm2d(512).eval()
+    nn.init.normal_(norm.bias)
+    folded = nn.utils.fusion.fuse_conv_bn_eval(network[0], norm)
+    x = torch.randn(2, 256, 2, 2)
+    torch.testing.assert_close(folded(x), norm(network(x)), rtol=1e-4, atol=1e-4)
+
+
 def test_a_frozen_kernel_and_inference() -> None:
     torch.manual_seed(0)
     plain = nn.Conv2d(512, 512, 3, padding=1, bias=False).to(memory_format=torch.channels_last)
