@@ -93,6 +93,22 @@ def test_labels_start_at_zero_whatever_the_category_ids(tmp_path: Path, first: i
     assert task.train.read(3).size == (20, 20)
 
 
+def test_the_training_file_says_what_a_category_is(tmp_path: Path) -> None:
+    write_domain(tmp_path, test_labels=True, first=3)
+    path = tmp_path / "decathlon" / "annotations" / "daimlerpedcls_val.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    for row in content["annotations"]:
+        row["category_id"] = 4
+    for categories in ([{"id": 4, "name": "person"}], []):
+        path.write_text(json.dumps({**content, "categories": categories}), encoding="utf-8")
+        task = load_domain("daimlerpedcls", root=tmp_path)
+        assert task.val is not None and task.val.labels.tolist() == [1] * 4
+    for category, said in (({"id": 4, "name": "no person"}, "'person'"), ({"id": 5, "name": "dog"}, "nothing")):
+        path.write_text(json.dumps({**content, "categories": [category]}), encoding="utf-8")
+        with pytest.raises(ValueError, match=f"category {category['id']} is '{category['name']}', in the .* {said}"):
+            load_domain("daimlerpedcls", root=tmp_path)
+
+
 def test_without_test_labels_the_validation_part_is_the_test_split(tmp_path: Path) -> None:
     write_domain(tmp_path, test_labels=False)
     task = load_domain("daimlerpedcls", root=tmp_path)

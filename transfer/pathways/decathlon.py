@@ -91,9 +91,10 @@ def load_domain(domain: str, *, root: Path) -> Task:
     if domain not in CLASSES:
         raise ValueError(f"unknown domain {domain!r}; allowed: {', '.join(CLASSES)}")
     folder = root / "decathlon" if (root / "decathlon").is_dir() else root
-    train, names = _read_split(folder, domain, "train")
-    val, _ = _read_split(folder, domain, "val")
-    test, _ = _read_split(folder, domain, "test")
+    train, categories = _read_split(folder, domain, "train", {})
+    val, _ = _read_split(folder, domain, "val", categories)
+    test, _ = _read_split(folder, domain, "test", categories)
+    names = tuple(categories[identifier] for identifier in sorted(categories))
     assert train is not None
     if val is None:
         raise ValueError(f"{domain}_val.json has images without annotations")
@@ -104,8 +105,12 @@ def load_domain(domain: str, *, root: Path) -> Task:
     return Task(f"decathlon:{domain}", names, train, test, val=val)
 
 
-def _read_split(folder: Path, domain: str, split: str) -> tuple[ImageSet | None, tuple[str, ...]]:
-    """Images of one annotation file (None if they have no labels) and the names of the categories."""
+def _read_split(folder: Path, domain: str, split: str, known: dict[int, str]) -> tuple[ImageSet | None, dict[int, str]]:
+    """Images of one annotation file (None if they have no labels) and the names of its categories by id.
+
+    Args:
+        known: the categories of the training file, which say what a label is; empty: the file's own.
+    """
     path = folder / "annotations" / f"{domain}_{split}.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected the challenge's annotations below {folder}")
@@ -116,10 +121,14 @@ def _read_split(folder: Path, domain: str, split: str) -> tuple[ImageSet | None,
         categories = {int(row["id"]): str(row["name"]) for row in content.get("categories", [])}
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is no annotation file: {type(error).__name__} {error}") from None
-    first = min(categories, default=0)
-    names = tuple(categories[identifier] for identifier in sorted(categories))
+    for identifier, name in categories.items() if known else ():
+        if known.get(identifier) != name:
+            expected = repr(known[identifier]) if identifier in known else "nothing"
+            raise ValueError(f"{path}: category {identifier} is {name!r}, in the training file {expected}")
+    meant = known or categories
+    first = min(meant, default=0)
     if not labels and split == "test":
-        return None, names
+        return None, categories
     unlabelled = [name for identifier, name in files.items() if identifier not in labels]
     if unlabelled:
         raise ValueError(f"{path}: {len(unlabelled)} images have no annotation, first {unlabelled[0]}")
@@ -128,9 +137,9 @@ def _read_split(folder: Path, domain: str, split: str) -> tuple[ImageSet | None,
             raise ValueError(f"{path}: {name} points outside {folder}")
     ordered = tuple(files.values())
     numbers = np.array([labels[identifier] - first for identifier in files], dtype=np.int64)
-    if names and (numbers.min(initial=0) < 0 or numbers.max(initial=0) >= len(names)):
-        raise ValueError(f"{path}: category ids outside {first} .. {first + len(names) - 1}")
-    return image_set(ordered, numbers, FileSource(folder, ordered)), names
+    if meant and (numbers.min(initial=0) < 0 or numbers.max(initial=0) >= len(meant)):
+        raise ValueError(f"{path}: category ids outside {first} .. {first + len(meant) - 1}")
+    return image_set(ordered, numbers, FileSource(folder, ordered)), categories
 
 
 def channel_statistics(domain: str, *, root: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
