@@ -78,17 +78,20 @@ class PathwayRun:
         return [float(value) for value in np.mean(found, axis=0)] if found else []
 
 
-def find_runs(folder: Path) -> list[PathwayRun]:
+def find_runs(folder: Path, *, below: bool = False) -> list[PathwayRun]:
     """Finished pathway runs in `folder`, or one or two levels below it, by task and in the order of methods.
 
     Other results are left alone, and a folder that is a result itself is not searched.
+
+    Args:
+        below: search it even then, and do not look at its own result.
 
     Raises:
         ValueError: a summary that is no JSON.
     """
     found = []
-    below = [*sorted(folder.glob("*/")), *sorted(folder.glob("*/*/"))]
-    for path in [folder] if (folder / "summary.json").is_file() else below:
+    inside = [*sorted(folder.glob("*/")), *sorted(folder.glob("*/*/"))]
+    for path in [folder] if (folder / "summary.json").is_file() and not below else inside:
         file = path / "summary.json"
         if not file.is_file():
             continue
@@ -102,13 +105,14 @@ def find_runs(folder: Path) -> list[PathwayRun]:
     return sorted(found, key=lambda run: (run.task, order.index(run.method)))
 
 
-def write_pathways_report(folder: Path) -> Path:
-    """Write `folder/report.html` from the finished pathway runs below it; returns its path.
+def write_pathways_report(folder: Path, *, below: bool = False) -> Path:
+    """Write `folder/report.html` from the finished pathway runs that `find_runs` finds; returns its path.
 
     Raises:
         FileNotFoundError: there is none.
+        ValueError: a summary that is no JSON.
     """
-    runs = find_runs(folder)
+    runs = find_runs(folder, below=below)
     if not runs:
         raise FileNotFoundError(f"{folder} holds no finished run of {', '.join(METHODS)}")
     path = folder / "report.html"

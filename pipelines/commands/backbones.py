@@ -208,7 +208,7 @@ def evaluate(
                         task=task,
                         root=root,
                         size=size,
-                        resize=resize if size is None else short_side,
+                        resize=resize,
                         split=split,
                         split_seed=split_seed,
                         precision=precision,
@@ -224,13 +224,19 @@ def evaluate(
                     progress=progress,
                     **places,
                 )
+        no_page: Exception | None = None
         if out is not None and method in METHODS:
             from pipelines.pathways import write_pathways_report
 
-            say(f"page  {write_pathways_report(out)}")
+            try:
+                say(f"page  {write_pathways_report(out, below=True)}")
+            except (ValueError, OSError) as error:  # of another result in OUT: this one is said first
+                no_page = error
     for line in result_text(result):
         say(line)
     say(json.dumps(result_line(method, result, split_seed=split_seed), ensure_ascii=False))
+    if no_page is not None:
+        raise no_page
     return 0
 
 

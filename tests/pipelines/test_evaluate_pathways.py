@@ -109,3 +109,31 @@ def test_an_option_without_effect_is_a_usage_error(
     write_task(tmp_path / "task")
     with pytest.raises(UsageError, match=f"{flag} is no option of {method}"):
         backbones.evaluate("random:cifar_resnet8", str(tmp_path / "task"), method=method, **given)
+
+
+def test_results_of_other_commands_in_the_same_place_do_no_harm(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_task(tmp_path / "task")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "summary.json").write_text('{"stage": "pretrain"}', encoding="utf-8")
+    given: dict[str, Any] = {"size": 16, "seeds": (0,), "threads": 1, **options_of("feature_extractor")}
+    run = ("random:cifar_resnet8", str(tmp_path / "task"))
+    assert backbones.evaluate(*run, out=out, method="feature_extractor", **given) == 0
+    assert (out / "report.html").is_file()
+    (out / "torn").mkdir()
+    (out / "torn" / "summary.json").write_text("{", encoding="utf-8")
+    capsys.readouterr()
+    with pytest.raises(ValueError, match=r"torn/summary\.json is not JSON"):
+        backbones.evaluate(*run, out=out, method="feature_extractor", **given)
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["method"] == "feature_extractor"
+
+
+def test_a_side_that_is_the_default_spelt_out_is_the_same_run(tmp_path: Path) -> None:
+    write_task(tmp_path / "task")
+    training = TrainingOptions(l2_penalties=(1.0,))
+    given: dict[str, Any] = {"seeds": (0,), "threads": 1, "training": training, "out": tmp_path / "out"}
+    run = ("random:cifar_resnet8", str(tmp_path / "task"))
+    for size in (None, 224):
+        assert backbones.evaluate(*run, method="feature_extractor", size=size, **given) == 0
