@@ -162,6 +162,48 @@ def test_a_sample_that_takes_the_frozen_way_teaches_the_tuned_block_nothing_but_
     assert first is not None and first.abs().sum() > 0
 
 
+def test_the_gradient_goes_through_the_frozen_convolutions_to_what_lies_before() -> None:
+    learner = spottune(SpotTuneConfig(freeze_bn=True)).train()
+    plain = copy.deepcopy(learner.network)
+    images, labels = batch()
+    gates = torch.ones(6, BLOCKS)
+    gates[:, 1] = 0.0  # the same weights as the tuned copy's: the gradient before it is that of the plain network
+    F.cross_entropy(learner.logits_under(images, gates), labels).backward()
+    for norm in batch_norms(plain):
+        norm.eval()
+    F.cross_entropy(plain(images), labels).backward()
+    for own, expected in zip(learner.network.blocks[0].parameters(), plain.blocks[0].parameters(), strict=True):
+        if own.grad is not None:
+            torch.testing.assert_close(own.grad, expected.grad)
+    mixed = spottune(SpotTuneConfig(freeze_bn=True)).train()
+    one = torch.ones(6, BLOCKS)
+    one[2, 1] = 0.0  # only the third image
+    F.cross_entropy(mixed.logits_under(images, one), labels).backward()
+    reference = spottune(SpotTuneConfig(freeze_bn=True)).train()
+    others = torch.tensor([0, 1, 3, 4, 5])
+    loss = F.cross_entropy(reference.logits_under(images[others], torch.ones(5, BLOCKS)), labels[others])
+    (loss * 5 / 6).backward()
+    for own, expected in zip(
+        mixed.network.blocks[1].parameters(), reference.network.blocks[1].parameters(), strict=True
+    ):
+        if own.grad is not None:
+            torch.testing.assert_close(own.grad, expected.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_global_ks_terms_enter_the_loss_with_their_weights() -> None:
+    images, labels = batch()
+    losses = []
+    for weights in ((0.0, 0.0), (2.0, 0.0), (0.0, 3.0)):
+        config = SpotTuneConfig(global_k=1, global_k_weight=weights[0], global_k_entropy=weights[1])
+        learner = spottune(config).eval()
+        losses.append(float(learner.loss(images, labels, generator()).detach()))
+        shares = learner.gates(images, generator()).detach().mean(dim=0)
+    count, entropy = (float(term) for term in global_k_losses(shares, 1))
+    assert count > 0.1 and entropy > 0.1
+    assert losses[1] - losses[0] == pytest.approx(2 * count, rel=1e-4)
+    assert losses[2] - losses[0] == pytest.approx(3 * entropy, rel=1e-4)
+
+
 def test_global_k_terms() -> None:
     for shares, k in (([1.0, 0.0, 1.0], 2), ([0.0, 0.0], 0), ([0.5, 0.5], 1)):
         assert float(global_k_losses(torch.tensor(shares), k)[0]) == 0

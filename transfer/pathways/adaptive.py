@@ -30,6 +30,7 @@ from transfer.pathways.start import StartingPoint, starting_point
 
 OPENING_SHARE = 1 / 3
 """Of the curriculum, until all blocks are under policy, where `opening_epochs` does not say how long."""
+COUNTING_BATCH = 64
 COMPARING_SEED = 1_000_000
 """Added to the first seed for the networks that choose the learning rate."""
 
@@ -57,10 +58,17 @@ class SpotTuning(Method):
         schedule = self.setting.schedule(learner.config.epochs)
         self.setting.fit(learner, pixels, schedule, seed=seed, phase="spottune")
         if learner.config.global_k is not None and learner.policy is not None:
-            chosen = self.setting.predict(learner, pixels, seed=seed).policy
-            assert chosen is not None
-            learner.share_blocks(chosen.mean(dim=0))
+            learner.share_blocks(self._chances(learner, pixels))
         return learner
+
+    def _chances(self, learner: SpotTune, pixels: Pixels) -> torch.Tensor:
+        """What Global-k's loss counts: the mean chance of every block to be tuned, over these images. (L,)."""
+        learner.eval()
+        total = torch.zeros(learner.network.num_blocks, dtype=torch.float64)
+        with torch.no_grad():
+            for _, images in pixels.in_order(COUNTING_BATCH):
+                total += learner.chances(images.to(self.setting.device)).double().sum(dim=0).cpu()
+        return total / len(pixels)
 
     def report(self, learner: Learner, pixels: Pixels, predictions: Predictions, *, seed: int) -> Report:
         assert isinstance(learner, SpotTune) and predictions.policy is not None

@@ -147,6 +147,12 @@ class SpotTune(Learner):
         logits = self.policy(images).float()
         return gumbel_straight_through(logits, tau=self.config.tau, generator=generator)[..., 1]
 
+    def chances(self, images: Tensor) -> Tensor:
+        """Chance of every block to be tuned when gates are drawn. (B, 3, H, W) -> (B, L) in (0, 1)."""
+        assert self.policy is not None
+        logits: Tensor = self.policy(images)
+        return logits.float().softmax(dim=-1)[..., 1]
+
     def decide(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Decisions of evaluation: the shared set of Global-k, else the likelier way, else a draw. (B, L)."""
         if self.shared_policy is not None:
