@@ -314,11 +314,16 @@ def test_where_gradients_are_recorded_every_block_gathers_its_rows(kind: str, mo
 
 @pytest.mark.parametrize("run", ROUTED)
 def test_training_mode_batch_norm_is_refused(run: object) -> None:
-    network = lively_network("cifar_resnet8", torch.float32)
+    network = lively_network("decathlon_resnet8", torch.float32)  # with a norm in its tail
     x, decisions = images(4, torch.float32), policy(4, 3).float()
     next(iter(batch_norms(network.blocks[1]))).train()
     with pytest.raises(RuntimeError, match="sub-batch execution needs batch norm in eval mode"):
         run(network, skip_units(network), x, decisions)  # type: ignore[operator]
+    for part in (network.stem, network.tail):
+        network.eval()
+        batch_norms(part)[0].train()
+        with pytest.raises(RuntimeError, match="sub-batch execution needs batch norm in eval mode"):
+            run(network, skip_units(network), x, decisions)  # type: ignore[operator]
     # And for a reason: with batch statistics the parts of a batch give other numbers than the batch.
     network.eval()
     network.blocks.train()

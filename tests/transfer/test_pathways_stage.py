@@ -505,6 +505,7 @@ def test_bad_input_gets_one_clear_line(tmp_path: Path) -> None:
         ({"learning_rates": ()}, "learning_rates is"),
         ({"validation": 1.0}, "validation is 1.0"),
         ({"seeds": (0, 0)}, "seeds is"),
+        ({"seeds": (0, -1)}, r"seeds is \(0, -1\); allowed: none negative"),
         ({"milestones": (1.5,)}, "milestones is"),
         ({"precision": "bf16"}, "above 16"),
         ({"resize": 8}, "resize is 8"),
@@ -512,6 +513,13 @@ def test_bad_input_gets_one_clear_line(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             small(StandardConfig, **changes)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "images", "steps"), [(2, 4, 2), (2, 5, 2), (3, 5, 2), (4, 5, 1), (4, 6, 2), (8, 3, 1), (2, 2, 1)]
+)
+def test_a_last_batch_needs_half_its_images_and_two(batch_size: int, images: int, steps: int) -> None:
+    assert Schedule(epochs=1, batch_size=batch_size).steps(images) == steps
 
 
 def test_the_lesion_study_sees_images_and_parts_as_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

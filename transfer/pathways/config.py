@@ -90,6 +90,8 @@ class PathwayConfig:
             raise ValueError(f"validation is {self.validation}; allowed: between 0 and 1")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds is {self.seeds}; allowed: at least one, each once")
+        if min(self.seeds) < 0:
+            raise ValueError(f"seeds is {self.seeds}; allowed: none negative")
         if any(not 0 < share < 1 for share in self.milestones):
             raise ValueError(f"milestones is {self.milestones}; allowed: shares between 0 and 1")
 

@@ -61,9 +61,10 @@ class Schedule:
     precision: Literal["fp32", "bf16"] = "fp32"
 
     def steps(self, images: int) -> int:
-        """Steps per epoch on so many images: the last batch is left out if fewer than half of it is there."""
+        """Steps per epoch on so many images: the last batch is left out if fewer than half of it, or one image, is
+        there."""
         whole, rest = divmod(images, self.batch_size)
-        return max(1, whole + (2 * rest >= self.batch_size))
+        return max(1, whole + (rest > 1 and 2 * rest >= self.batch_size))
 
     def factor(self, epoch: int) -> float:
         """Multiplier of the learning rate in this epoch (from 0)."""
@@ -110,8 +111,8 @@ def fit(
     more than the images help; every image has its turn in other epochs).
 
     Args:
-        checkpoint: file to continue from and to save to about every `checkpoint_every_s` seconds and at the end; the
-            caller removes it.
+        checkpoint: file to continue from and to save to at the end, and after an epoch once `checkpoint_every_s`
+            seconds have passed since; the caller removes it.
         tick: called after every step.
 
     Raises:
