@@ -26,7 +26,7 @@ def classify(
 
     OUT gets a row for each image: image, class, probability, and with SpotTune or BlockDrop the number of blocks that
     were tuned or kept. The last line is one JSON object {images, method, task, flops_plain, flops_network,
-    flops_policy}, float operations per image. Exit status 3 if images could not be read.
+    flops_policy}, float operations per image. Exit status 3 if some of them could not be read.
 
     Args:
         network: a file of EVALUATE_OUT/METHOD/networks.
@@ -57,7 +57,13 @@ def classify(
     found = image_set(names, np.zeros(len(names), dtype=np.int64), FileSource(root, names))
     with progress_bar("classify", "images") as progress:
         pixels = decode_part(
-            trained.config, found, mean=trained.mean, std=trained.std, note=f"images of {images}", progress=progress
+            trained.config,
+            found,
+            mean=trained.mean,
+            std=trained.std,
+            note=f"images of {images}",
+            unreadable_share=1.0,
+            progress=progress,
         )
         predictions, flops = classify_pixels(
             trained, pixels, device=device, classified=lambda count: progress(count, len(pixels), "classified")

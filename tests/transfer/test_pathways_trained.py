@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from pretrain.checkpoint import save_backbone
 from transfer.data import ArraySource, Task, image_set
 from transfer.pathways import trained as module
+from transfer.pathways.adaptive import method_of
 from transfer.pathways.config import (
     METHODS,
     BlockDropConfig,
@@ -26,8 +28,10 @@ from transfer.pathways.config import (
 )
 from transfer.pathways.inference import PackedConv
 from transfer.pathways.learning import Learner, predict_all
+from transfer.pathways.methods import Setting
 from transfer.pathways.pixels import Pixels, load_pixels
 from transfer.pathways.resnet import build_gated_resnet
+from transfer.pathways.spottune import SpotTune
 from transfer.pathways.stage import train_pathway
 from transfer.pathways.trained import classify, load_trained
 
@@ -117,6 +121,58 @@ def test_a_policy_cut_from_another_network_is_read_without_it(tmp_path: Path) ->
         trained = load_trained(tmp_path / "out" / "networks" / f"seed={seed}.safetensors")
         predictions, _ = classify(trained, held_out(config))
         assert torch.equal(predictions.probabilities.argmax(1), said["prediction"][row])
+
+
+def test_methods_that_draw_draw_as_in_the_run(tmp_path: Path) -> None:
+    for name, changes in (("random_policy", {}), ("spottune", {"sample_at_eval": True})):
+        config = small(name, seeds=(3,), **changes)
+        out = tmp_path / name
+        train_pathway(config, "random:cifar_resnet8", toy_task(), out=out, threads=1, keep_networks=True)
+        predictions, _ = classify(load_trained(out / "networks" / "seed=3.safetensors"), held_out(config))
+        assert predictions.policy is not None
+        assert torch.equal(predictions.policy.to(torch.uint8), load_file(out / "predictions.safetensors")["policy"][0])
+
+
+def test_global_k_keeps_the_blocks_with_the_highest_chances(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small("spottune_global", epochs=1, global_k=2)
+    method = method_of(Setting(config, lambda seed: build_gated_resnet("cifar_resnet8", num_classes=3, seed=seed), 3))
+    chances = torch.tensor([0.4, 0.3, 0.45])  # each below a half: the likelier way would keep none
+
+    def fixed(learner: SpotTune, images: torch.Tensor) -> torch.Tensor:
+        assert not learner.training
+        return chances.expand(len(images), -1)
+
+    monkeypatch.setattr(SpotTune, "chances", fixed)
+    learner = method.train({"learning_rate": 0.01}, held_out(config), seed=0)
+    assert isinstance(learner, SpotTune) and learner.shared_policy is not None
+    assert learner.shared_policy.tolist() == [1.0, 0.0, 1.0]
+
+
+def test_chances_are_those_of_the_drawn_gates() -> None:
+    config = small("spottune")
+    start = Setting(config, lambda seed: build_gated_resnet("cifar_resnet8", num_classes=3, seed=seed), 3)
+    learner = method_of(start).untrained().eval()
+    assert isinstance(learner, SpotTune)
+    images, draw = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0)), torch.Generator()
+    with torch.no_grad():
+        shares = torch.stack([learner.gates(images, draw) for _ in range(2000)]).mean(dim=0)
+        torch.testing.assert_close(learner.chances(images), shares, atol=0.04, rtol=0)
+
+
+def test_without_one_dnn_the_network_runs_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small("standard")
+    train_pathway(config, "random:cifar_resnet8", toy_task(), out=tmp_path, threads=1, keep_networks=True)
+    trained = load_trained(tmp_path / "networks" / "seed=0.safetensors")
+    packed, _ = classify(trained, held_out(config))
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    plain, _ = classify(trained, held_out(config))
+    torch.testing.assert_close(plain.probabilities, packed.probabilities)
+
+
+def test_a_task_whose_name_is_no_text_is_kept(tmp_path: Path) -> None:
+    config, task = small("feature_extractor"), dataclasses.replace(toy_task(), name="b\udce9")
+    train_pathway(config, "random:cifar_resnet8", task, out=tmp_path, threads=1, keep_networks=True)
+    assert load_trained(tmp_path / "networks" / "seed=0.safetensors").task == "b\udce9"
 
 
 def test_torchvisions_shapes_are_kept_too(tmp_path: Path) -> None:

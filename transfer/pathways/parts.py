@@ -9,7 +9,7 @@ import torch
 
 from transfer.data import ImageSet, Task
 from transfer.pathways.config import PathwayConfig
-from transfer.pathways.pixels import Pixels, joined, load_pixels
+from transfer.pathways.pixels import UNREADABLE_SHARE, Pixels, joined, load_pixels
 from transfer.splits import validation_mask
 
 Progress = Callable[[int, int, str], None]
@@ -22,6 +22,7 @@ def decode_part(
     mean: tuple[float, float, float],
     std: tuple[float, float, float],
     note: str,
+    unreadable_share: float = UNREADABLE_SHARE,
     progress: Progress | None = None,
 ) -> Pixels:
     """One split of a task as the config wants to see it.
@@ -30,6 +31,7 @@ def decode_part(
         mean: per channel, where the config names none.
         std: likewise.
         note: which part of which task, for progress.
+        unreadable_share: of the images that may be left out.
     """
     if progress is not None:
         progress(0, 1, f"decoding {len(images)} {note}")
@@ -41,6 +43,7 @@ def decode_part(
         uncut=config.uncut,
         wide=config.crop_from == "picture",
         threads=max(1, torch.get_num_threads()),
+        unreadable_share=unreadable_share,
         mean=config.channel_mean or mean,
         std=config.channel_std or std,
     )

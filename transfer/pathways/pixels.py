@@ -144,6 +144,7 @@ def load_pixels(
     wide: bool = False,
     threads: int = 2,
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
+    unreadable_share: float = UNREADABLE_SHARE,
     mean: tuple[float, float, float] = IMAGENET_MEAN,
     std: tuple[float, float, float] = IMAGENET_STD,
 ) -> Pixels:
@@ -153,7 +154,7 @@ def load_pixels(
     for every batch of them, one of squares gives the same crops as without.
 
     Raises:
-        ValueError: more than `UNREADABLE_SHARE` of the files cannot be decoded, or uncut ones differ in shape.
+        ValueError: more than `unreadable_share` of the files, or all, cannot be decoded, or uncut ones differ in shape.
     """
     margin = round(size / 7) if resize is None else resize - size
     side = size + margin
@@ -186,7 +187,7 @@ def load_pixels(
                 raise ValueError(f"{found}, the first picture {shape[0]} x {shape[1]}; uncut ones need one shape")
             if stored is not None:
                 stored[index] = torch.from_numpy(decoded)
-    if len(skipped) > UNREADABLE_SHARE * len(images):
+    if len(skipped) > unreadable_share * len(images) or len(skipped) == len(images) > 0:
         raise ValueError(f"{len(skipped)} of {len(images)} images cannot be decoded, first {skipped[0]}")
     labels = torch.from_numpy(images.labels.astype(np.int64))
     everything = Pixels(

@@ -275,9 +275,8 @@ class _Run:
         from transfer.pathways.trained import Trained, save_trained
 
         assert self.start.arch is not None
-        trained = Trained(
-            learner, self.config, self.start.arch, self.task.name, tuple(self.task.classes), pixels.mean, pixels.std
-        )
+        about = (self.task.name, tuple(self.task.classes), pixels.mean, pixels.std, seed)
+        trained = Trained(learner, self.config, self.start.arch, *about)
         policy_arch = self.method.policy_arch if isinstance(self.method, BlockDropping) else None
         save_trained(_network_file(self.out, seed), trained, policy_arch=policy_arch)
 

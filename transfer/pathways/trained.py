@@ -39,6 +39,7 @@ class Trained:
     Attributes:
         arch: of the network, a name that `random:ARCH` takes.
         mean: of each channel of the pixels, in 0 to 1; `std` likewise.
+        seed: of the training; the methods that draw when they classify draw from it.
     """
 
     learner: Learner
@@ -48,6 +49,7 @@ class Trained:
     classes: tuple[str, ...]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    seed: int
 
     @property
     def method(self) -> str:
@@ -68,11 +70,12 @@ def save_trained(path: Path, trained: Trained, *, policy_arch: str | None = None
         "method": trained.method,
         "config": json.dumps(dataclasses.asdict(config)),
         "arch": trained.arch,
-        "task": trained.task,
+        "task": json.dumps(trained.task),
         "num_classes": str(len(trained.classes)),
         "classes": json.dumps(trained.classes),
         "mean": json.dumps(trained.mean),
         "std": json.dumps(trained.std),
+        "seed": str(trained.seed),
     }
     save_backbone(path, trained.learner, header)
 
@@ -91,6 +94,7 @@ def load_trained(path: Path, *, device: str = "cpu") -> Trained:
         values = {name: _as_tuple(value) for name, value in json.loads(header["config"]).items()}
         config = METHODS[header["method"]](**values)
         arch, classes = header["arch"], tuple(json.loads(header["classes"]))
+        task, seed = json.loads(header["task"]), int(header["seed"])
         mean, std = (read_channels(header[name]) for name in ("mean", "std"))
         start = starting_point(config, f"random:{arch}", num_classes=len(classes), device=device)
         learner = method_of(Setting(config, start.network, len(classes), device)).untrained()
@@ -99,7 +103,7 @@ def load_trained(path: Path, *, device: str = "cpu") -> Trained:
     if isinstance(learner, SpotTune) and "shared_policy" in weights:
         learner.shared_policy = torch.zeros(learner.network.num_blocks)
     load_weights(learner, weights, f"network {path}", arch)
-    return Trained(learner.eval().to(device), config, arch, header["task"], classes, mean, std)
+    return Trained(learner.eval().to(device), config, arch, task, classes, mean, std, seed)
 
 
 def _as_tuple(value: Any) -> Any:
@@ -125,9 +129,12 @@ def classify(
     policy = learner.policy if isinstance(learner, SpotTune | BlockDrop) else None
     if isinstance(learner, SpotTune) and learner.shared_policy is not None:
         policy = None  # Global-k has decided for all images
-    if device == "cpu" and precision == "fp32":
+    one_dnn: Any = torch.backends.mkldnn
+    if device == "cpu" and precision == "fp32" and one_dnn.is_available():
         learner = _packed(learner, height, width)
-    predictions = predict_all(learner, pixels, seed=0, precision=precision, device=device, classified=classified)
+    predictions = predict_all(
+        learner, pixels, seed=trained.seed, precision=precision, device=device, classified=classified
+    )
     ran = predictions.policy if isinstance(learner, BlockDrop) else None
     return predictions, {
         "flops_plain": cost.total,
