@@ -7,6 +7,7 @@ In: a directory with the results of `simpath evaluate --out` or of benchmarks/pa
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,11 @@ class PathwayRun:
     def label(self) -> str:
         return LABELS[self.method]
 
+    @property
+    def backbone(self) -> str:
+        """As the summary names it, a digest cut short."""
+        return re.sub(r"(sha256:[0-9a-f]{8})[0-9a-f]+", r"\1", str(self.summary.get("backbone", "unknown")))
+
     def mean(self, key: str) -> float | None:
         """Mean over seeds of a number that the method reports about itself; None where it does not."""
         found = [row[key] for row in self.summary.get("per_seed", ()) if row.get(key) is not None]
@@ -124,16 +130,28 @@ def render_pathways(runs: Sequence[PathwayRun], folder: Path) -> str:
     filters = {"number": wording.number, "interval": wording.interval, "shell": wording.shell}
     trained = [run for run in runs if run.method != "lesion"]
     methods = [name for name in METHODS if any(run.method == name for run in trained)]
-    tasks = list(dict.fromkeys(run.task for run in trained))
-    by_place = {(run.task, run.method): run for run in trained}
+    rows = _rows(trained)
+    backbones = list(dict.fromkeys(run.backbone for run in trained))
+    by_backbone = [(name, [run for run in trained if run.backbone == name]) for name in backbones]
     return page_template("pathways_template.html", filters).render(
         methods=[LABELS[name] for name in methods],
+        backbones=backbones,
         rows=[
-            (task, any(_on_val(run) for run in trained if run.task == task), cells)
-            for task in tasks
-            if (cells := [_cell(by_place.get((task, name))) for name in methods])
+            {
+                "task": next(iter(row.values())).task,
+                "backbone": next(iter(row.values())).backbone,
+                "again": None if first else ", ".join(str(run.folder.relative_to(folder)) for run in row.values()),
+                "on_val": any(_on_val(run) for run in row.values()),
+                "cells": [_cell(row.get(name)) for name in methods],
+            }
+            for row, first in rows
         ],
-        decathlon=[(LABELS[name], *found) for name in methods if (found := _decathlon(by_place, name)) is not None],
+        decathlon=[
+            (LABELS[name] + (f" from {backbone}" if len(backbones) > 1 else ""), *found)
+            for backbone, own in by_backbone
+            for name in methods
+            if (found := _decathlon(own, name)) is not None
+        ],
         costs=[_cost(run) for run in trained if run.mean("flops_plain")],
         blockdrop=[_blockdrop(run) for run in trained if run.method == "blockdrop"],
         spottune=[_spottune(run) for run in trained if run.means("share_tuned")],
@@ -141,6 +159,19 @@ def render_pathways(runs: Sequence[PathwayRun], folder: Path) -> str:
         notes=[(run, note) for run in runs for note in run.summary.get("notes", ())],
         remake=("simpath", "report", str(folder)),
     )
+
+
+def _rows(runs: Sequence[PathwayRun]) -> list[tuple[dict[str, PathwayRun], bool]]:
+    """Runs of one task and backbone by method, and whether they are the first of these: a second run of a method gets
+    a row of its own."""
+    groups: dict[tuple[str, str], list[dict[str, PathwayRun]]] = {}
+    for run in runs:
+        rows = groups.setdefault((run.task, run.backbone), [])
+        free = next((row for row in rows if run.method not in row), None)
+        if free is None:
+            rows.append(free := {})
+        free[run.method] = run
+    return [(row, row is rows[0]) for rows in groups.values() for row in rows]
 
 
 def _cell(run: PathwayRun | None) -> dict[str, Any] | None:
@@ -160,12 +191,13 @@ def _on_val(run: PathwayRun) -> bool:
     return VAL_IS_TEST in run.summary.get("notes", ())
 
 
-def _decathlon(by_place: dict[tuple[str, str], PathwayRun], method: str) -> tuple[float, int] | None:
-    """The Visual Decathlon's score of a method that was run on all ten domains, and on how many of them val was the
-    test split."""
-    places = {domain: by_place.get((f"decathlon:{domain}", method)) for domain in CLASSES}
-    runs = {domain: run for domain, run in places.items() if run is not None}
-    if len(runs) < len(CLASSES):
+def _decathlon(found: Sequence[PathwayRun], method: str) -> tuple[float, int] | None:
+    """The Visual Decathlon's score of a method that was run on all ten domains, once on each, and on how many of them
+    val was the test split."""
+    places = {f"decathlon:{domain}": domain for domain in CLASSES}
+    own = [run for run in found if run.method == method and run.task in places]
+    runs = {places[run.task]: run for run in own}
+    if not len(own) == len(runs) == len(CLASSES):
         return None
     score = decathlon_score({domain: run.summary["score"] for domain, run in runs.items()})
     return score, sum(_on_val(run) for run in runs.values())

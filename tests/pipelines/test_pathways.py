@@ -214,6 +214,33 @@ def test_a_map_says_every_share() -> None:
     assert cells == ["a, block 1: 0 %", "a, block 2: 100 %", "b, block 1: 50 %", "b, block 2: 25 %"]
 
 
+def test_backbones_have_rows_of_their_own_and_no_result_hides_another(tmp_path: Path) -> None:
+    places = {"standard": ("a" * 64, 71.0), "last1": ("a" * 64, 72.0), "other/last1": ("b" * 64, 73.0)}
+    places["again/standard"] = ("a" * 64, 74.0)
+    for place, (digest, score) in places.items():
+        summary = make_result(tmp_path / place, place.rpartition("/")[2])
+        changed = {**summary, "backbone": f"resnet18 sha256:{digest}", "score": score}
+        (tmp_path / place / "summary.json").write_text(json.dumps(changed), encoding="utf-8")
+    scores = sections(write_pathways_report(tmp_path).read_text(encoding="utf-8"))["scores"]
+    assert "trained from the backbone of its row" in scores
+    rows = [
+        (
+            re.findall(r"<small>((?:resnet18|again).*?)</small>", row.partition("</th>")[0]),
+            re.findall(r"<b>(.*?)</b>", row),
+        )
+        for row in scores.split("<tbody>")[1].split("</tbody>")[0].split("</tr>")[:-1]
+    ]
+    first = "resnet18 sha256:aaaaaaaa"
+    assert sorted(rows) == [
+        ([first], ["71.0", "72.0"]),
+        ([first, "again: again/standard"], ["74.0"]),
+        (["resnet18 sha256:bbbbbbbb"], ["73.0"]),
+    ]
+    (tmp_path / "other" / "last1" / "summary.json").unlink()
+    text = write_pathways_report(tmp_path).read_text(encoding="utf-8")
+    assert f"trained from the same backbone ({first})" in text
+
+
 def test_the_decathlon_score_is_there_once_all_ten_domains_are(tmp_path: Path) -> None:
     for domain, accuracy in BASELINE.items():
         text = write_pathways_report(tmp_path).read_text(encoding="utf-8") if any(tmp_path.iterdir()) else ""
