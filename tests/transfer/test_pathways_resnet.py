@@ -8,6 +8,7 @@ from gated_networks import lively
 from torch import nn
 from torchvision.models import resnet18, resnet50
 
+from pretrain.model import build_backbone, remove_classifier
 from transfer.pathways.resnet import (
     ARCHITECTURES,
     Block,
@@ -33,6 +34,17 @@ def test_a_torchvision_backbone_gives_the_same_bits(builder: object) -> None:
         assert gated(x).shape == (2, 7)
 
 
+@pytest.mark.parametrize("arch", ["resnet14t", "resnet18d", "resnet26"])
+def test_a_backbone_of_timms_gives_the_same_bits(arch: str) -> None:
+    backbone = lively(build_backbone(arch, num_classes=5, seed=0))
+    remove_classifier(backbone, arch)
+    gated = gate_backbone(backbone, num_classes=7, seed=0).eval()
+    x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        assert torch.equal(gated.features(x), backbone(x))
+        assert gated(x).shape == (2, 7)
+
+
 def test_gating_copies_the_backbone() -> None:
     backbone = resnet18()
     gated = gate_backbone(backbone, num_classes=3, seed=0)
@@ -44,6 +56,9 @@ def test_gating_copies_the_backbone() -> None:
 def test_something_else_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="Linear is no torchvision-style ResNet: it lacks conv1"):
         gate_backbone(nn.Linear(3, 2), num_classes=2, seed=0)
+    for arch, part in (("seresnet18", r"se \(SEModule\)"), ("resnetblur18", r"aa \(BlurPool2d\)")):
+        with pytest.raises(ValueError, match=f"a block of the ResNet has {part}; allowed: convolutions, batch norms"):
+            gate_backbone(build_backbone(arch, num_classes=2, seed=0), num_classes=2, seed=0)
     with pytest.raises(ValueError, match="unknown architecture 'vgg16'; allowed: resnet10"):
         build_gated_resnet("vgg16", num_classes=2, seed=0)
     with pytest.raises(ValueError, match="no plain net of resnet18"):

@@ -175,9 +175,10 @@ def test_a_task_whose_name_is_no_text_is_kept(tmp_path: Path) -> None:
     assert load_trained(tmp_path / "networks" / "seed=0.safetensors").task == "b\udce9"
 
 
-def test_torchvisions_shapes_are_kept_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("arch", ["resnet18", "resnet14t"])
+def test_shapes_of_torchvision_and_timm_are_kept_too(arch: str, tmp_path: Path) -> None:
     config = small("spottune", size=32)
-    train_pathway(config, "random:resnet18", toy_task(), out=tmp_path, threads=1, keep_networks=True)
+    train_pathway(config, f"random:{arch}", toy_task(), out=tmp_path, threads=1, keep_networks=True)
     predictions, _ = classify(load_trained(tmp_path / "networks" / "seed=0.safetensors"), held_out(config))
     said = load_file(tmp_path / "predictions.safetensors")
     assert torch.equal(predictions.probabilities.argmax(1), said["prediction"][0])

@@ -217,23 +217,26 @@ def build_gated_resnet(arch: str, *, num_classes: int, seed: int, plain: bool = 
 
 
 def gate_backbone(backbone: nn.Module, *, num_classes: int, seed: int) -> GatedResNet:
-    """Any torchvision-style ResNet (with or without its `fc`) as a `GatedResNet` with a fresh head.
+    """Any ResNet of torchvision's or timm's (with or without its `fc`) as a `GatedResNet` with a fresh head.
 
     The weights are copied: training the result leaves `backbone` as it was. Without the head the two compute the same
     bits.
 
     Args:
-        backbone: a module with torchvision's names conv1, bn1, maxpool, layer1 .. layer4 and blocks with conv1, bn1,
-            … and `downsample`.
+        backbone: a module with the names conv1, bn1, relu (timm: act1), maxpool, layer1 .. layer4, avgpool (timm:
+            global_pool), and blocks with conv1, bn1, … and `downsample`, nothing but ReLUs between.
         num_classes: outputs of the new head, drawn from `seed`.
 
     Raises:
-        ValueError: the module is no such ResNet.
+        ValueError: the module is no such ResNet, or its blocks do more.
     """
-    missing = [name for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "avgpool") if not hasattr(backbone, name)]
+    by_timm = hasattr(backbone, "global_pool")
+    names = ("conv1", "bn1", "act1" if by_timm else "relu", "maxpool", "global_pool" if by_timm else "avgpool")
+    missing = [name for name in (*names, "layer1") if not hasattr(backbone, name)]
     if missing:
         raise ValueError(f"{type(backbone).__name__} is no torchvision-style ResNet: it lacks {', '.join(missing)}")
     source: Any = copy.deepcopy(backbone)
+    *stem, pooling = (getattr(source, name) for name in names)
     stages = [getattr(source, f"layer{i}") for i in range(1, 9) if hasattr(source, f"layer{i}")]
     blocks = [_gate_block(block) for stage in stages for block in stage]
     with torch.random.fork_rng(devices=[]):
@@ -241,9 +244,9 @@ def gate_backbone(backbone: nn.Module, *, num_classes: int, seed: int) -> GatedR
         last = next(module for module in reversed(blocks[-1].residual) if isinstance(module, nn.BatchNorm2d))
         head = nn.Linear(last.num_features, num_classes)
     network = GatedResNet(
-        nn.Sequential(source.conv1, source.bn1, source.relu, source.maxpool),
+        nn.Sequential(*stem),
         blocks,
-        nn.Sequential(source.avgpool, nn.Flatten()),
+        nn.Sequential(pooling, nn.Flatten()),
         head.to(next(source.parameters()).device),
         [len(stage) for stage in stages],
     )
@@ -251,6 +254,13 @@ def gate_backbone(backbone: nn.Module, *, num_classes: int, seed: int) -> GatedR
 
 
 def _gate_block(block: Any) -> Block:
+    more = [
+        f"{name} ({type(part).__name__})"
+        for name, part in block.named_children()
+        if not isinstance(part, nn.Identity | nn.ReLU | nn.Conv2d | nn.BatchNorm2d) and name != "downsample"
+    ]
+    if more:
+        raise ValueError(f"a block of the ResNet has {', '.join(more)}; allowed: convolutions, batch norms and ReLUs")
     names = [f"{kind}{i}" for i in range(1, 4) for kind in ("conv", "bn") if hasattr(block, f"{kind}{i}")]
     parts: list[nn.Module] = []
     for name in names:
