@@ -522,6 +522,30 @@ def test_a_last_batch_needs_half_its_images_and_two(batch_size: int, images: int
     assert Schedule(epochs=1, batch_size=batch_size).steps(images) == steps
 
 
+def test_a_plain_net_that_diverges_at_the_end_takes_the_next_learning_rate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner, diverging = lesion.fit, [0.05]
+
+    def fails(learner: FineTuning, *given: Any, seed: int, **more: Any) -> None:
+        if learner.network.blocks[0].plain and seed == 1 and learner.learning_rate in diverging:
+            raise Diverged("weights are not finite")
+        inner(learner, *given, seed=seed, **more)
+
+    monkeypatch.setattr(lesion, "fit", fails)
+    config = small(LesionConfig, seeds=(0, 1), learning_rates=(0.05, 1e-6), epochs=1)
+    monkeypatch.setattr(lesion, "accuracy", lambda *given, **more: 50.0)  # the first rate is the best
+    summary = train_pathway(config, BACKBONE, toy_task(), out=tmp_path / "a")
+    rates = (summary["resnet"]["learning_rate"], summary["plain"]["learning_rate"])
+    said = "plain: diverged at learning rate 0.05 on all training images; the next best was taken"
+    assert rates == (0.05, 1e-6) and said in summary["notes"]
+    diverging.append(1e-6)
+    with pytest.raises(
+        Diverged, match=r"plain: training diverged at every learning rate \(0\.05, 1e-06\); give smaller"
+    ):
+        train_pathway(config, BACKBONE, toy_task(), out=tmp_path / "b")
+
+
 def test_the_lesion_study_sees_images_and_parts_as_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mean, std, seen = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7), []
     inner = lesion.lesion_study

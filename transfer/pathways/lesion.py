@@ -225,6 +225,7 @@ def lesion_stage(
         return lesion_study(network, test, draws=config.draws, seed=seed, device=device, tick=tick)
 
     curves: dict[str, Any] = {}
+    notes = [*task.notes, OWN_NETWORKS]
     for kind in ("resnet", "plain"):
         plain = kind == "plain"
         validation = {}
@@ -235,10 +236,20 @@ def lesion_stage(
                 validation[rate] = 0.0  # a plain net may diverge where a ResNet does not
                 continue
             validation[rate] = accuracy(without_blocks(network, []), network.head, parts[1], device=device)
-        best = max(validation, key=lambda rate: validation[rate])
-        studies, correct = zip(*(hurt(plain, best, seed) for seed in config.seeds), strict=True)
-        ci95 = curve_intervals(correct, seed=0)
-        curves[kind] = {"learning_rate": best, "studies": list(studies), "ci95": ci95}
+        for rate in sorted(validation, key=lambda rate: validation[rate], reverse=True):
+            try:
+                studies, correct = zip(*(hurt(plain, rate, seed) for seed in config.seeds), strict=True)
+            except Diverged:
+                notes.append(
+                    f"{kind}: diverged at learning rate {rate:g} on all training images; the next best was taken"
+                )
+                continue
+            ci95 = curve_intervals(correct, seed=0)
+            curves[kind] = {"learning_rate": rate, "studies": list(studies), "ci95": ci95}
+            break
+        else:
+            tried = ", ".join(f"{rate:g}" for rate in config.learning_rates)
+            raise Diverged(f"{kind}: training diverged at every learning rate ({tried}); give smaller ones")
     from pretrain.checkpoint import write_atomic
 
     text = json.dumps({"arch": config.arch, "classes": len(task.classes), **curves}, indent=1)
@@ -249,7 +260,7 @@ def lesion_stage(
         "n_validation": len(val_rows),
         "n_test": len(test),
         "skipped": [*train.skipped, *test.skipped],
-        "notes": [*task.notes, OWN_NETWORKS],
+        "notes": notes,
     }
     for kind in ("resnet", "plain"):
         found = curves[kind]["studies"]
