@@ -127,7 +127,7 @@ def write_pathways_report(folder: Path, *, below: bool = False) -> Path:
 
 
 def render_pathways(runs: Sequence[PathwayRun], folder: Path) -> str:
-    filters = {"number": wording.number, "interval": wording.interval, "shell": wording.shell}
+    filters = {"number": wording.number, "interval": wording.interval, "shell": wording.shell, "broken": _broken}
     trained = [run for run in runs if run.method != "lesion"]
     methods = [name for name in METHODS if any(run.method == name for run in trained)]
     rows = _rows(trained)
@@ -159,6 +159,11 @@ def render_pathways(runs: Sequence[PathwayRun], folder: Path) -> str:
         notes=[(run, note) for run in runs for note in run.summary.get("notes", ())],
         remake=("simpath", "report", str(folder)),
     )
+
+
+def _broken(name: str) -> Markup:
+    """A name whose line may end after an underscore."""
+    return Markup("_<wbr>").join(name.split("_"))
 
 
 def _rows(runs: Sequence[PathwayRun]) -> list[tuple[dict[str, PathwayRun], bool]]:
