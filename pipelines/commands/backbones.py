@@ -152,7 +152,7 @@ def evaluate(
     if split_seed:
         _refuse_split_seed(task, root)
     side = 224 if size is None else size
-    short_side = resize or side * 8 // 7
+    short_side = side * 8 // 7 if resize is None else resize
     places: dict[str, Any] = {"root": root, "device": device, "threads": threads}
     with nullcontext() if out is None else alone(out), tempfile.TemporaryDirectory() as scratch:
         folder = out or Path(scratch)

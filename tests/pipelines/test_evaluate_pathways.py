@@ -130,6 +130,23 @@ def test_results_of_other_commands_in_the_same_place_do_no_harm(
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["method"] == "feature_extractor"
 
 
+def test_damaged_results_are_named(tmp_path: Path) -> None:
+    write_task(tmp_path / "task")
+    given: dict[str, Any] = {"size": 16, "seeds": (0,), "threads": 1, **options_of("feature_extractor")}
+    run = ("random:cifar_resnet8", str(tmp_path / "task"))
+    assert backbones.evaluate(*run, out=tmp_path / "out", method="feature_extractor", **given) == 0
+    for name in ("summary", "identity"):
+        (tmp_path / "out" / "feature_extractor" / f"{name}.json").write_text('{"method": ', encoding="utf-8")
+        with pytest.raises(ValueError, match=rf"feature_extractor/{name}\.json is damaged: .*; remove its folder"):
+            backbones.evaluate(*run, out=tmp_path / "out", method="feature_extractor", **given)
+
+
+def test_a_resize_of_nothing_is_refused(tmp_path: Path) -> None:
+    write_task(tmp_path / "task")
+    with pytest.raises(ValueError, match="size 16 and resize 0: need 8 <= size <= resize"):
+        backbones.evaluate("random:cifar_resnet8", str(tmp_path / "task"), method="knn", size=16, resize=0)
+
+
 def test_a_side_that_is_the_default_spelt_out_is_the_same_run(tmp_path: Path) -> None:
     write_task(tmp_path / "task")
     training = TrainingOptions(l2_penalties=(1.0,))

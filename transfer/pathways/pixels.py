@@ -156,7 +156,7 @@ def load_pixels(
     Raises:
         ValueError: more than `unreadable_share` of the files, or all, cannot be decoded, or uncut ones differ in shape.
     """
-    margin = round(size / 7) if resize is None else resize - size
+    margin = size * 8 // 7 - size if resize is None else resize - size
     side = size + margin
 
     def decode(index: int) -> np.ndarray | str:

@@ -343,16 +343,23 @@ def _refuse_to_keep(config: PathwayConfig, start: StartingPoint) -> None:
 def _finished(out: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     """The summary of a finished run of the same identity; raises if `out` belongs to another one."""
     marker = out / "identity.json"
-    if marker.exists() and json.loads(marker.read_text(encoding="utf-8")) != identity:
-        known = json.loads(marker.read_text(encoding="utf-8"))
+    known = _read_json(marker) if marker.exists() else identity
+    if known != identity:
         different = [key for key, value in identity.items() if known.get(key) != value]
         raise ValueError(f"{out} holds a run of another {' and '.join(different)}; choose another directory")
     if (out / "summary.json").exists():
-        summary: dict[str, Any] = json.loads((out / "summary.json").read_text(encoding="utf-8"))
-        return summary
+        return _read_json(out / "summary.json")
     out.mkdir(parents=True, exist_ok=True)
     _write_json(marker, identity)
     return None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}; remove its folder to train again") from None
+    return value
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
