@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -30,8 +31,9 @@ def classify(
 
     Args:
         network: a file of EVALUATE_OUT/METHOD/networks.
-        images: a folder, searched with its subfolders, or one image.
-        out: a CSV file.
+        images: a folder, searched with its subfolders for files with the suffix of an image, or one image.
+        out: a CSV file, replaced if it exists: image (its path below the folder), class, probability, and with
+            SpotTune or BlockDrop the number of blocks tuned or kept.
         device: where the network runs.
         threads: CPU threads; default: all cores.
     """
@@ -53,6 +55,7 @@ def classify(
     if not files:
         raise ValueError(f"images {images}: the folder holds no image")
     trained = load_trained(network, device=device)
+    _refuse_place(out, [network, *files])
     names = tuple(path.relative_to(root).as_posix() for path in files)
     found = image_set(names, np.zeros(len(names), dtype=np.int64), FileSource(root, names))
     with progress_bar("classify", "images") as progress:
@@ -86,3 +89,12 @@ def classify(
     told = {"images": len(pixels), "method": trained.method, "task": trained.task, **flops}
     say(json.dumps(told, ensure_ascii=False))
     return PARTIAL if pixels.skipped else 0
+
+
+def _refuse_place(out: Path, inputs: Sequence[Path]) -> None:
+    """Raises ValueError where a CSV would take the place of what it is made from, or of anything but a file."""
+    if out.is_symlink() or (out.exists() and not out.is_file()):
+        kind = "a link" if out.is_symlink() else "a folder" if out.is_dir() else "no regular file"
+        raise ValueError(f"out {out} is {kind}; allowed: a new file, or a regular one to be replaced")
+    if out.exists() and any(out.samefile(path) for path in inputs):
+        raise ValueError(f"out {out} is the network or one of the images; choose another file")

@@ -103,6 +103,16 @@ def test_what_cannot_be_classified_leaves_the_csv_as_it_was(tmp_path: Path) -> N
         networks.classify(network, tmp_path / "torn", out)
     with pytest.raises(FileNotFoundError, match=r"network .*absent: no such file"):
         networks.classify(tmp_path / "absent", tmp_path / "task", out)
+    picture = tmp_path / "task" / "test" / "40" / "000.png"
+    for place, images in ((network, tmp_path / "task"), (picture, tmp_path / "task"), (picture, picture)):
+        before = place.read_bytes()
+        with pytest.raises(ValueError, match=r"out .* is the network or one of the images; choose another file"):
+            networks.classify(network, images, place)
+        assert place.read_bytes() == before
+    (tmp_path / "link.csv").symlink_to(out)
+    for place, kind in ((tmp_path / "link.csv", "a link"), (tmp_path, "a folder"), (Path("/dev/null"), "no regular")):
+        with pytest.raises(ValueError, match=f"out .* is {kind}.*; allowed: a new file, or a regular one"):
+            networks.classify(network, picture, place)
     assert out.read_text(encoding="utf-8") == "mine\n"
 
 

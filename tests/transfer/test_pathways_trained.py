@@ -225,6 +225,9 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:
         save_file(weights, file, {**header, **change})
         with pytest.raises(ValueError, match=r"seed=0\.safetensors: its header is broken: "):
             load_trained(file)
+    save_file({**weights, "network.head.bias": torch.tensor([0.0, float("nan"), 0.0])}, file, header)
+    with pytest.raises(ValueError, match=r"network\.head\.bias has values that are not finite; the file is damaged"):
+        load_trained(file)
     weights["network.head.bias"] = torch.zeros(5)
     save_file(weights, file, header)
     with pytest.raises(ValueError, match=r"network .* does not fit a cifar_resnet8: network\.head\.bias is \(5,\)"):

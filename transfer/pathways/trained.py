@@ -85,7 +85,7 @@ def load_trained(path: Path, *, device: str = "cpu") -> Trained:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: another file, or one that was damaged.
+        ValueError: another file, or one that was damaged (values that are not finite included).
     """
     weights, header = read_backbone(path, what="network")
     if header.get("format") != FORMAT:
@@ -103,6 +103,9 @@ def load_trained(path: Path, *, device: str = "cpu") -> Trained:
     if isinstance(learner, SpotTune) and "shared_policy" in weights:
         learner.shared_policy = torch.zeros(learner.network.num_blocks)
     load_weights(learner, weights, f"network {path}", arch)
+    broken = next((name for name, value in weights.items() if not value.isfinite().all()), None)
+    if broken is not None:
+        raise ValueError(f"network {path}: {broken} has values that are not finite; the file is damaged")
     return Trained(learner.eval().to(device), config, arch, task, classes, mean, std, seed)
 
 
