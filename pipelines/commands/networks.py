@@ -25,8 +25,7 @@ def classify(
 ) -> int:
     """Classify images with a network of `simpath evaluate --keep-networks`, running only the blocks that they need.
 
-    OUT gets a row for each image: image, class, probability, and with SpotTune or BlockDrop the number of blocks that
-    were tuned or kept. The last line is one JSON object {images, method, task, flops_plain, flops_network,
+    The last line is one JSON object {images, method, task, flops_plain, flops_network,
     flops_policy}, float operations per image. Exit status 3 if some of them could not be read.
 
     Args:

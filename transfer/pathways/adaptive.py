@@ -22,7 +22,7 @@ from transfer.pathways.config import (
 )
 from transfer.pathways.cost import count_parameters, module_flops, network_cost
 from transfer.pathways.learning import Diverged, Learner, Predictions, Schedule
-from transfer.pathways.methods import Candidate, FeatureExtractor, Method, Report, Setting, Standard
+from transfer.pathways.methods import FEATURE_BATCH, Candidate, FeatureExtractor, Method, Report, Setting, Standard
 from transfer.pathways.pixels import Pixels
 from transfer.pathways.resnet import GatedResNet, PolicyNetwork
 from transfer.pathways.spottune import AllTuned, SpotTune, prefer_tuned
@@ -30,7 +30,6 @@ from transfer.pathways.start import StartingPoint, starting_point
 
 OPENING_SHARE = 1 / 3
 """Of the curriculum, until all blocks are under policy, where `opening_epochs` does not say how long."""
-COUNTING_BATCH = 64
 COMPARING_SEED = 1_000_000
 """Added to the first seed for the networks that choose the learning rate."""
 
@@ -66,7 +65,7 @@ class SpotTuning(Method):
         learner.eval()
         total = torch.zeros(learner.network.num_blocks, dtype=torch.float64)
         with torch.no_grad():
-            for _, images in pixels.in_order(COUNTING_BATCH):
+            for _, images in pixels.in_order(FEATURE_BATCH):
                 total += learner.chances(images.to(self.setting.device)).double().sum(dim=0).cpu()
         return total / len(pixels)
 
@@ -212,7 +211,6 @@ class BlockDropping(Method):
 
     @property
     def policy_arch(self) -> str | None:
-        """What the policy network is cut from, where that is not the backbone."""
         return None if self._policy_start is None else self._policy_start.arch
 
     def train(self, candidate: Candidate, pixels: Pixels, *, seed: int) -> Learner:

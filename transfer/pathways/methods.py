@@ -132,6 +132,11 @@ class Method:
     def train(self, candidate: Candidate, pixels: Pixels, *, seed: int) -> Learner:
         raise NotImplementedError
 
+    @property
+    def policy_arch(self) -> str | None:
+        """What the policy network is cut from, where there is one and that is not the backbone."""
+        return None
+
     def untrained(self) -> Learner:
         """What `train` starts from, for weights to be read into."""
         return FineTuning(self.setting.start(0), self.setting.config, learning_rate=0.0)

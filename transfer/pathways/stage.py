@@ -218,7 +218,7 @@ class _Run:
             files = self._enter(label)
             if not (files / "result.json").exists():
                 _write_json(files / "result.json", self._try(candidate, fit_part, val))
-            table.append(json.loads((files / "result.json").read_text(encoding="utf-8")))
+            table.append(_read_json(files / "result.json"))
         best = max(range(len(table)), key=lambda index: table[index]["worth"])
         return self.method.candidates()[best], table
 
@@ -265,20 +265,18 @@ class _Run:
             _write_json(files / "result.json", {"seed": seed, **metrics, **others, **report.numbers})
             for checkpoint in (self.out / "runs" / "final").rglob("*.pt"):
                 checkpoint.unlink()
-        result: dict[str, Any] = json.loads((files / "result.json").read_text(encoding="utf-8"))
+        result = _read_json(files / "result.json")
         stored = read_predictions(saved)
         predictions = stored.pop("")
         return result, predictions, Report(others=stored)
 
     def _keep_network(self, learner: Learner, pixels: Pixels, seed: int) -> None:
-        from transfer.pathways.adaptive import BlockDropping
         from transfer.pathways.trained import Trained, save_trained
 
         assert self.start.arch is not None
         about = (self.task.name, tuple(self.task.classes), pixels.mean, pixels.std, seed)
         trained = Trained(learner, self.config, self.start.arch, *about)
-        policy_arch = self.method.policy_arch if isinstance(self.method, BlockDropping) else None
-        save_trained(_network_file(self.out, seed), trained, policy_arch=policy_arch)
+        save_trained(_network_file(self.out, seed), trained, policy_arch=self.method.policy_arch)
 
     def _keep_backbone(self, learner: Learner, pixels: Pixels, seed: int) -> None:
         from transfer.pathways.baselines import FineTuning
